@@ -1,0 +1,77 @@
+"""From the name of a model to a network."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from torch import nn
+
+from compress import reference
+from compress.errors import UserError
+from compress.models.registry import MODELS
+from compress.registry import unknown
+
+
+def build(name: str, *, classes: int, channels: int = 3) -> nn.Module:
+    """A freshly initialised network.
+
+    Args:
+        name: one of the zoo (`MODELS`), ``torchvision:NAME``, ``timm:NAME``, or ``module:callable``, which is
+            called with those of classes, num_classes, channels and in_channels that its signature names.
+        classes: number of logits.
+        channels: of the input images.
+
+    Returns:
+        A module from float32 ``[N, channels, H, W]`` to logits ``[N, classes]``.
+
+    Raises:
+        UserError: no such model (the message names the nearest), or it cannot be built.
+    """
+    library, colon, rest = name.partition(":")
+    if not colon:
+        return MODELS.get(name)(classes=classes, channels=channels)
+    if library == "torchvision":
+        return _torchvision(rest, classes, channels)
+    if library == "timm":
+        return _timm(rest, classes, channels)
+    offered = {"classes": classes, "num_classes": classes, "channels": channels, "in_channels": channels}
+    built: nn.Module = reference.call(name, (nn.Module,), "a torch.nn.Module", **offered)
+    return built
+
+
+def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if name not in names:
+        raise unknown("torchvision model", name, names)
+    options: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):  # they return a tuple in training with their auxiliary logits
+        options = {"aux_logits": False, "init_weights": True}
+    model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
+    if channels != 3:
+        _read_channels(model, channels)
+    return model
+
+
+def _read_channels(model: nn.Module, channels: int) -> None:
+    """Let the first convolution of an RGB model read ``channels``, freshly initialised."""
+    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    first.in_channels = channels
+    first.weight = nn.Parameter(first.weight.new_empty(first.out_channels, channels, *first.kernel_size))
+    first.reset_parameters()
+
+
+def _timm(name: str, classes: int, channels: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError(f"'timm:{name}' needs timm: pip install timm") from error
+    names = timm.list_models()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)  # a thousand names are no help
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UserError(f"unknown timm model '{name}'{hint}")
+    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels)
+    return model

@@ -1,0 +1,65 @@
+"""Names for things: models, data sets, methods, penalties."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from compress.errors import UserError
+
+T = TypeVar("T")
+
+
+def unknown(kind: str, name: str, valid: list[str]) -> UserError:
+    """The error for a name that is not in ``valid``, with the nearest one that is."""
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return UserError(f"unknown {kind} '{name}'; {hint}valid: {', '.join(valid)}")
+
+
+class Registry(Generic[T]):
+    """A table from names to objects of one contract; adding an entry is one decorator.
+
+    Args:
+        kind: what the entries are, in the singular, for error messages.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that files its object under ``name``.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+
+        def file(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} '{name}' is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return file
+
+    def get(self, name: str) -> T:
+        """The entry called ``name``.
+
+        Raises:
+            UserError: there is none; the message names the nearest one.
+        """
+        if name not in self._entries:
+            raise unknown(self.kind, name, self.names())
+        return self._entries[name]
+
+    def names(self) -> list[str]:
+        """All names, in order of registration."""
+        return list(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)

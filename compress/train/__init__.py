@@ -1,0 +1,7 @@
+"""Training: `train(TrainConfig(...))` writes a run's folder, `load_run` reads the network back."""
+
+from compress.train.config import TrainConfig
+from compress.train.loop import train
+from compress.train.run import Summary, input_shape, load_run
+
+__all__ = ["Summary", "TrainConfig", "input_shape", "load_run", "train"]

@@ -1,0 +1,103 @@
+"""What a training is: one frozen object, read from and written to TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from compress.errors import UserError
+from compress.registry import unknown
+from compress.train.schedule import Schedule
+
+
+class TrainConfig(BaseModel):
+    """All settings of a training; ``beta`` to ``schedule`` default to those of the papers.
+
+    Attributes:
+        model: a name of the zoo, or "torchvision:NAME", "timm:NAME", "module:callable".
+        data: name of a data set.
+        data_dir: its folder, where it has one.
+        method: name of a compression method.
+        penalty: name of the penalty on the scales.
+        strength: of the penalty, or "auto": found on the way so that the target is met.
+        beta: coupling of scales and their copies in proximal-slimming.
+        target: fraction of the BatchNorm channels to become zero.
+        epochs: passes over the training images.
+        schedule: of the learning rate, see `learning_rate`.
+        init: checkpoint to start from.
+        device: "auto" takes CUDA where there is one.
+        seed: of weights, order of images and augmentation; the split of the data does not depend on it.
+        precision: "bf16" trains under autocast; weights and evaluation stay float32.
+        train_limit: only the first so many training images, for quick trials.
+        out: folder of the run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: str
+    data: str = "digits"
+    data_dir: Path | None = None
+    method: str = "proximal-slimming"
+    penalty: str = "l1"
+    strength: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    beta: float = Field(100.0, gt=0)
+    target: float = Field(0.5, ge=0, lt=1)
+    epochs: int = Field(160, ge=1)
+    batch_size: int = Field(64, ge=2)
+    lr: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Schedule = "step"
+    init: Path | None = None
+    device: str = "auto"
+    seed: int = Field(0, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    train_limit: int | None = Field(None, ge=2)
+    out: Path
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str = "configuration") -> TrainConfig:
+        """A config from plain values.
+
+        Raises:
+            UserError: a key is unknown, missing or has a bad value; the first such one is named.
+        """
+        for key in values:
+            if key not in cls.model_fields:
+                raise unknown(f"key in {source}", key, list(cls.model_fields))
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise UserError(_explain(first, source)) from error
+
+    @classmethod
+    def from_toml(cls, path: Path) -> TrainConfig:
+        """The config in a TOML file.
+
+        Raises:
+            UserError: there is none, it is not TOML, or a key is unknown, missing or has a bad value.
+        """
+        try:
+            return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not valid TOML: {error}") from error
+
+    def to_toml(self) -> str:
+        """The config as TOML; settings that are None are left out, as TOML has no word for it."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _explain(error: Any, source: str) -> str:
+    key = error["loc"][0] if error["loc"] else "value"
+    if error["type"] == "missing":
+        return f"{source} lacks '{key}'"
+    return f"{source}: {key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

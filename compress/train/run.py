@@ -1,0 +1,164 @@
+"""The folder of a run: what is in it, how it is written and read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from compress.errors import UserError
+from compress.files import write_text
+from compress.models import build
+from compress.train import checkpoint
+from compress.train.config import TrainConfig
+
+CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
+PORTABLE = {"out", "device", "data_dir", "init"}  # settings that may differ when a run is resumed elsewhere
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came out of a training; accuracies are fractions, of the weights after the last epoch.
+
+    Attributes:
+        train_accuracy: over the last epoch, on augmented images, while the weights moved.
+        accuracy_before_zeroing: on the held-out images, before the method's final zeros were written.
+        validation_accuracy: on the held-out images, at the end.
+        test_accuracy: on the test set, read once.
+        zeros: fraction of BatchNorm channels that are exactly zero.
+        target: the fraction asked for; None where the method pursues none, or has a given strength instead.
+        reached_by: "prox": by training itself; "threshold": the smallest scales were cut off; "": no target.
+        widths: channels alive and channels in all, per BatchNorm layer.
+        seconds: of all epochs that count, with their evaluation.
+    """
+
+    model: str
+    data: str
+    method: str
+    seed: int
+    epochs: int
+    train_accuracy: float
+    accuracy_before_zeroing: float
+    validation_accuracy: float
+    test_accuracy: float
+    zeros: float
+    target: float | None
+    reached_by: str
+    widths: dict[str, tuple[int, int]]
+    seconds: float
+    device: str
+    schema: int = 1
+
+
+@dataclass
+class Run:
+    """A run's folder, its log so far, and its summary if it has come to its end."""
+
+    folder: Path
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    summary: Summary | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """File with all that a resumed training needs."""
+        return self.folder / CHECKPOINT
+
+    def begin(self, config: TrainConfig) -> None:
+        """Write the configuration of a new run.
+
+        Raises:
+            UserError: the folder already holds a run, or cannot be written.
+        """
+        if self.checkpoint.exists():
+            raise UserError(
+                f"{self.folder} already holds a run: continue it with --resume or choose another --out"
+            )
+        write_text(self.folder / "config.toml", config.to_toml())
+        write_text(self.folder / METRICS, "")
+
+    def reopen(self, config: TrainConfig) -> dict[str, Any]:
+        """The checkpoint of an earlier training with the same settings, and its log.
+
+        Raises:
+            UserError: there is none, or a setting differs.
+        """
+        if not self.checkpoint.exists():
+            raise UserError(f"nothing to resume in {self.folder}: it has no {CHECKPOINT}")
+        state = read_run(self.folder)
+        before, now = state["config"], json.loads(config.model_dump_json())
+        for key in now:
+            if key not in PORTABLE and before.get(key) != now[key]:
+                raise UserError(
+                    f"cannot resume {self.folder}: {key} was {before.get(key)!r} and is now {now[key]!r}; "
+                    "give the same settings, or start a new run in another --out"
+                )
+        self.metrics = [line for line in self._read_log() if line["epoch"] <= state["epoch"]]
+        if "summary" in state:
+            self.summary = Summary(**state["summary"])
+            self._report(self.summary)  # it may have been lost where the disk was full
+        return state
+
+    def _read_log(self) -> list[dict[str, Any]]:
+        path = self.folder / METRICS
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()]
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot resume {self.folder}: {METRICS} is missing or damaged ({error})"
+            ) from error
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Add the figures of an epoch; the file is always whole."""
+        self.metrics.append(dict(line))
+        write_text(self.folder / METRICS, "".join(json.dumps(line) + "\n" for line in self.metrics))
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint."""
+        checkpoint.save(self.checkpoint, state)
+
+    def conclude(self, summary: Summary, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint by the final one, which holds the summary too, and write the summary."""
+        self.save({**state, "summary": asdict(summary)})
+        self._report(summary)
+
+    def _report(self, summary: Summary) -> None:
+        write_text(self.folder / "summary.json", json.dumps(asdict(summary), indent=2) + "\n")
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The checkpoint of a run, from its folder or from the file itself.
+
+    Raises:
+        UserError: there is none, or it was not written by a training of this project.
+    """
+    path = path / CHECKPOINT if path.is_dir() else path
+    state = checkpoint.read(path)
+    if not {"config", "model", "shape", "classes"} <= state.keys():
+        raise UserError(f"{path} holds weights but no run: export it with the model's name given")
+    return state
+
+
+def load_run(path: Path) -> tuple[nn.Module, TrainConfig]:
+    """The trained network of a run, in evaluation mode on the CPU, and its configuration.
+
+    Args:
+        path: the run's folder, or its checkpoint.
+
+    Raises:
+        UserError: there is no run, or its model cannot be built here.
+    """
+    state = read_run(path)
+    config = TrainConfig.from_dict(state["config"], str(path))
+    model = build(config.model, classes=state["classes"], channels=state["shape"][0])
+    checkpoint.load_weights(model, state["model"], str(path), config.model)
+    return model.eval(), config
+
+
+def input_shape(path: Path) -> tuple[int, int, int]:
+    """(C, H, W) of the images that a run was trained on."""
+    channels, height, width = read_run(path)["shape"]
+    return channels, height, width

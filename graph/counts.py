@@ -1,0 +1,76 @@
+"""How big a model is: parameters, multiply-accumulates, bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import NodeProto
+
+from graph.io import digest
+from graph.program import Program
+from graph.rules import signature
+
+SUMS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model in figures.
+
+    Attributes:
+        sha256: of the serialised model.
+        parameters: floating-point elements of initializers and Constant nodes.
+        macs: multiply-accumulates of convolutions and matrix products for one sample (64 where a size is dynamic).
+        bytes: of the serialised model.
+    """
+
+    sha256: str
+    parameters: int
+    macs: int
+    bytes: int
+
+
+def size(program: Program) -> Size:
+    """Count a model."""
+    model = program.model
+    return Size(digest(model), parameters(program), macs(program), model.ByteSize())
+
+
+def parameters(program: Program) -> int:
+    """Floating-point elements that the model stores."""
+    names = [tensor.name for tensor in program.model.graph.initializer]
+    names += [node.output[0] for node in program.nodes if node.op_type == "Constant"]
+    return sum(
+        program.constants[name].size
+        for name in names
+        if name in program.constants and np.issubdtype(program.constants[name].dtype, np.floating)
+    )
+
+
+def macs(program: Program) -> int:
+    """Multiply-accumulates for one sample."""
+    total = sum(_macs(program, node) for node in program.nodes if node.op_type in SUMS)
+    batches = [program.shapes[name][0] for name in program.inputs if program.shapes.get(name)]
+    return total // (batches[0] if batches and program.batched else 1)
+
+
+def _macs(program: Program, node: NodeProto) -> int:
+    out = program.shapes.get(node.output[0])
+    operands = [program.shapes.get(name) for name in node.input[:2]]
+    if out is None or None in operands or all(name in program.constants for name in node.input[:2]):
+        return 0
+    data, weight = (shape for shape in operands if shape is not None)
+    match node.op_type:
+        case "Conv":  # every output element sums over one filter
+            return int(np.prod(out)) * int(np.prod(weight[1:]))
+        case "ConvTranspose":  # every input element is spread over one filter
+            return int(np.prod(data)) * int(np.prod(weight[1:]))
+    found = signature(program, node)
+    if found is None:
+        return 0
+    sizes = {
+        letter: max(shape[axis] for shape, axes in zip((data, weight), found.operands, strict=False) for axis, l in enumerate(axes) if l == letter)
+        for letter in {letter for axes in found.operands[:2] for letter in axes}
+    }
+    return int(np.prod(list(sizes.values()), dtype=np.int64))

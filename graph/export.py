@@ -1,0 +1,93 @@
+"""PyTorch to ONNX by torch's current exporter, with a dynamic batch; the only file of this package that knows torch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Mapping
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from graph.errors import ModelError
+from graph.io import digest
+
+OPSET = 20
+
+
+def export(
+    module: nn.Module, sample: Tensor, *, name: str, opset: int = OPSET, metadata: Mapping[str, str] | None = None
+) -> ModelProto:
+    """The model as ONNX, in evaluation mode, with the batch size left open.
+
+    Args:
+        module: takes one tensor and returns one.
+        sample: an input [batch, ...] with a batch of at least 2; with 1 the exporter would fix the batch.
+        name: of the model; the graph is called by it and by a hash of the content, since engine caches key on it.
+        opset: version of the default operator set.
+        metadata: for the file's metadata properties.
+
+    Raises:
+        ModelError: torch cannot export the module.
+        ValueError: the sample is a batch of 1.
+    """
+    if len(sample) < 2:
+        raise ValueError("export needs a sample batch of at least 2")
+    batch = torch.export.Dim("batch")
+    training = module.training
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module.eval(),
+                (sample,),
+                input_names=["input"],
+                output_names=["output"],
+                opset_version=opset,
+                dynamo=True,
+                optimize=True,
+                verbose=False,
+                dynamic_shapes=({0: batch},),
+            )
+    except Exception as error:  # the exporter wraps whatever the module raised
+        cause = error.__cause__ or error
+        line = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+        raise ModelError(f"torch cannot export {type(module).__name__}: {line.strip()}") from error
+    finally:
+        module.train(training)
+    assert program is not None
+    model: ModelProto = program.model_proto
+    strip_exporter_metadata(model)
+    for key, value in (metadata or {}).items():
+        model.metadata_props.add(key=key, value=value)
+    model.graph.name = name
+    model.graph.name = f"{name}-{digest(model)[:12]}"
+    return model
+
+
+def strip_exporter_metadata(model: ModelProto) -> None:
+    """Remove what the exporter notes down for itself, absolute paths of the building machine among it."""
+    graph = model.graph
+    for entry in [model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+        kept = [(prop.key, prop.value) for prop in entry.metadata_props if not prop.key.startswith("pkg.")]
+        kept = [(key, value) for key, value in kept if key != "namespace"]
+        del entry.metadata_props[:]
+        for key, value in kept:
+            entry.metadata_props.add(key=key, value=value)
+    for node in graph.node:
+        node.doc_string = ""
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """The exporter talks on standard output, through logging and through warnings."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

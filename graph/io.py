@@ -1,0 +1,92 @@
+"""Read and write ONNX files: clear refusals, whole files, and the envelope (metadata, IR, opset) untouched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from graph.errors import ModelError
+
+PROTOBUF_LIMIT = 2**31 - 2**20  # protobuf stops at 2 GiB; leave room for the graph itself
+
+
+def load(path: str | Path) -> onnx.ModelProto:
+    """Read a model with its external data.
+
+    Raises:
+        ModelError: the file is missing, empty, truncated, not ONNX, has no graph, or its external data is missing.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}; check the path") from error
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelError(f"{path} is not an ONNX file, or is truncated ({len(data):,} bytes); export it again") from error
+    if not model.ir_version or not model.opset_import or not model.HasField("graph"):
+        raise ModelError(f"{path} is not an ONNX model: it has no graph, IR version or opset; export it again")
+    if not model.graph.output:
+        raise ModelError(f"{path} has an empty graph: it has no outputs; export it again")
+    _load_external(model, path)
+    return model
+
+
+def save(model: onnx.ModelProto, path: str | Path) -> None:
+    """Write ``model``, whole or not at all; over 2 GiB the weights go to ``<name>.data`` beside it.
+
+    Raises:
+        ModelError: the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if model.ByteSize() < PROTOBUF_LIMIT:
+            _replace(path, model.SerializeToString())
+        else:
+            # the weights have a name of their own for every content: a crash between the two renames harms neither file
+            onnx.save_model(
+                model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024
+            )
+    except OSError as error:
+        raise ModelError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def digest(model: onnx.ModelProto) -> str:
+    """SHA-256 over the serialised model, independent of protobuf's map order."""
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # noqa: PTH101  mkstemp makes private files
+        os.replace(name, path)  # noqa: PTH105
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _load_external(model: onnx.ModelProto, path: Path) -> None:
+    for tensor in model.graph.initializer:
+        if uses_external_data(tensor):
+            location = ExternalDataInfo(tensor).location
+            try:
+                onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+            except Exception as error:  # onnx raises several kinds, among them its own checker's
+                raise ModelError(
+                    f"{path}: cannot read the external data '{location}' of '{tensor.name}'; it must lie beside the model"
+                ) from error
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]

@@ -1,0 +1,199 @@
+"""Ops that only move elements are executed, on whatever array we like: channel ids, values, masks.
+
+Arrays are *collapsed*: an axis along which nothing changes has size 1, whatever the tensor's own size is. An axis that
+the op really touches is expanded first, and collapsed again afterwards, so that a feature map costs no more than its
+channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import NodeProto
+
+from graph.evaluate import Array, CannotEvaluate
+from graph.program import Program, Shape, attributes
+
+
+def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) -> list[Array]:
+    """Outputs of a data movement on collapsed arrays in place of its data inputs.
+
+    Args:
+        program: the model that ``node`` belongs to.
+        node: an op of ``rules.MOVEMENT``.
+        data: one collapsed array per data input (all inputs of Concat, else the first).
+        fill: what Pad writes, an array that broadcasts over the padded output.
+
+    Raises:
+        CannotEvaluate: the op depends on something that is not known.
+    """
+    shapes = [program.shapes[name] for name in data_inputs(node)]
+    out_shapes = [program.shapes[name] for name in node.output if name]
+    match node.op_type:
+        case "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
+            outputs = [reshape(data[0], shapes[0], out_shapes[0])]
+        case "Expand":
+            outputs = [data[0].reshape((1,) * (len(out_shapes[0]) - data[0].ndim) + data[0].shape)]
+        case "Dropout":
+            outputs = [data[0]] * len(out_shapes)
+        case "Pad":
+            outputs = [_pad(program, node, data[0], shapes[0], fill)]
+        case _:
+            axes = touched(program, node)
+            arrays = [_expand(array, shape, axes) for array, shape in zip(data, shapes, strict=True)]
+            if node.op_type == "Concat":
+                arrays = _align(arrays, axes)
+            parameters = [program.known(name) if name else None for name in node.input[len(arrays) :]]
+            if any(value is None and name for value, name in zip(parameters, node.input[len(arrays) :], strict=True)):
+                raise CannotEvaluate(f"{node.op_type}: its parameters are computed from the input")
+            outputs = program.evaluate(node, [*arrays, *parameters])
+    return [collapse(array) for array in outputs]
+
+
+def data_inputs(node: NodeProto) -> list[str]:
+    """The inputs that are moved, as opposed to shapes, axes and indices."""
+    return list(node.input) if node.op_type == "Concat" else [node.input[0]]
+
+
+def collapse(array: Array) -> Array:
+    """The same array with every axis along which nothing changes cut to size 1."""
+    for axis in range(array.ndim):
+        if array.shape[axis] > 1:
+            first = array.take([0], axis)
+            if (array == first).all():
+                array = first
+    return array
+
+
+def reshape(array: Array, before: Shape, after: Shape) -> Array:
+    """Reshape a collapsed array from full shape ``before`` to full shape ``after``.
+
+    Axes are matched in groups of equal size product; a group along which nothing changes stays collapsed.
+    """
+    pieces_in: list[int] = []
+    pieces_out: list[int] = []
+    for old, new in _groups(before, after):
+        varies = any(array.shape[axis] > 1 for axis in old)
+        pieces_in += [before[axis] if varies else 1 for axis in old]
+        pieces_out += [after[axis] if varies else 1 for axis in new]
+    return np.broadcast_to(array, pieces_in).reshape(pieces_out)
+
+
+def _groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
+    """Split the axes of two shapes of equal size into the finest groups of equal product."""
+    groups = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        old, new = [], []
+        if i < len(before):
+            old.append(i)
+        if j < len(after):
+            new.append(j)
+        i, j = i + len(old), j + len(new)
+        left, right = _size(before, old), _size(after, new)
+        while left != right:
+            if (left < right and i < len(before)) or j >= len(after):
+                old.append(i)
+                i += 1
+            else:
+                new.append(j)
+                j += 1
+            left, right = _size(before, old), _size(after, new)
+        groups.append((old, new))
+    return groups
+
+
+def _size(shape: Shape, axes: list[int]) -> int:
+    return int(np.prod([shape[axis] for axis in axes], dtype=np.int64))
+
+
+def touched(program: Program, node: NodeProto) -> set[int]:
+    """Axes that the op does more to than carry along."""
+    rank = len(program.shapes[node.input[0]])
+    attribute = attributes(node)
+    match node.op_type:
+        case "Transpose":
+            return set()
+        case "Concat" | "Split" | "Gather":
+            return {attribute.get("axis", 0) % rank}
+        case "Slice":
+            if "starts" in attribute:  # opset 1 to 9
+                axes = attribute.get("axes", range(len(attribute["starts"])))
+            else:
+                known = program.known(node.input[3]) if len(node.input) > 3 and node.input[3] else None
+                axes = range(rank) if known is None else known.ravel()
+            return {int(axis) % rank for axis in axes}
+        case _:
+            return set(range(rank))
+
+
+def slice_steps(program: Program, node: NodeProto) -> Array:
+    """Steps of a Slice, 1 where it names none; 0 stands for a step that is computed."""
+    if len(node.input) < 5 or not node.input[4]:
+        return np.ones(1, np.int64)
+    known = program.known(node.input[4])
+    return np.zeros(1, np.int64) if known is None else known
+
+
+def _expand(array: Array, shape: Shape, axes: set[int]) -> Array:
+    return np.broadcast_to(array, [shape[a] if a in axes else array.shape[a] for a in range(array.ndim)])
+
+
+def _align(arrays: list[Array], touched: set[int]) -> list[Array]:
+    rank = arrays[0].ndim
+    wide = [max(array.shape[axis] for array in arrays) for axis in range(rank)]
+    return [
+        np.broadcast_to(array, [array.shape[axis] if axis in touched else wide[axis] for axis in range(rank)])
+        for array in arrays
+    ]
+
+
+def paddings(program: Program, node: NodeProto) -> list[tuple[int, int]]:
+    """Elements that Pad adds before and after each axis (negative ones crop).
+
+    Raises:
+        CannotEvaluate: they are computed from the input.
+    """
+    rank = len(program.shapes[node.input[0]])
+    attribute = attributes(node)
+    if "pads" in attribute or "paddings" in attribute:
+        pads = list(attribute.get("pads", attribute.get("paddings")))
+    else:
+        known = program.known(node.input[1])
+        if known is None:
+            raise CannotEvaluate("Pad: its widths are computed from the input")
+        pads = [int(width) for width in known.ravel()]
+    axes = list(range(rank))
+    if len(node.input) > 3 and node.input[3]:
+        chosen = program.known(node.input[3])
+        if chosen is None:
+            raise CannotEvaluate("Pad: its axes are computed from the input")
+        axes = [int(axis) % rank for axis in chosen.ravel()]
+    widths = [(0, 0)] * rank
+    for place, axis in enumerate(axes):
+        widths[axis] = (pads[place], pads[place + len(axes)])
+    return widths
+
+
+def _pad(program: Program, node: NodeProto, array: Array, shape: Shape, fill: Array) -> Array:
+    """Constant padding of the axes that vary; along the others the padded elements count as their row's."""
+    if attributes(node).get("mode", b"constant") != b"constant":
+        raise CannotEvaluate("Pad: not with a constant")
+    widths = paddings(program, node)
+    for axis, (before, after) in enumerate(widths):
+        if array.shape[axis] == 1 and shape[axis] != 1 or not (before or after):
+            continue
+        array = np.broadcast_to(array, [shape[a] if a == axis else n for a, n in enumerate(array.shape)])
+        keep = array.take(range(max(-before, 0), array.shape[axis] - max(-after, 0)), axis)
+        blocks = [_filled(keep, axis, before, fill, 0), keep, _filled(keep, axis, after, fill, before)]
+        array = np.concatenate([block for block in blocks if block.shape[axis]], axis)
+    return array
+
+
+def _filled(like: Array, axis: int, count: int, fill: Array, offset: int) -> Array:
+    shape = [max(count, 0) if a == axis else n for a, n in enumerate(like.shape)]
+    if fill.ndim == 0:
+        return np.full(shape, fill, like.dtype)
+    block = fill.ravel()[offset : offset + shape[axis]]
+    return np.broadcast_to(block.reshape([-1 if a == axis else 1 for a in range(like.ndim)]), shape)

@@ -1,0 +1,255 @@
+"""Step 5: rewrite the model: slice constants, add what was absorbed, patch sizes, drop what is dead.
+
+The model is edited in place as a protobuf, so names, metadata, doc strings, opset and IR stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from graph.choice import Choice
+from graph.evaluate import Array
+from graph.patches import PATCHES, Context
+from graph.program import Program, attributes
+from graph.rules import signature
+from graph.signature import OPAQUE
+from graph.tidy import tidy
+from graph.trace import Read, Site, Trace
+from graph.values import Mask, Values, column_sums
+
+
+@dataclass
+class Surgery:
+    """All edits of one model, collected first and applied at the end.
+
+    Attributes:
+        constants: new value per use of a constant (node, input slot).
+        absorbed: names of the constants that took up the value of a removed channel, by the node that reads it.
+    """
+
+    program: Program
+    trace: Trace
+    choice: Choice
+    values: Values
+    constants: dict[tuple[int, int], Array] = field(default_factory=dict)
+    absorbed: dict[int, str] = field(default_factory=dict)
+
+    def operate(self) -> ModelProto:
+        """The model without the channels that go."""
+        self.absorb()
+        self.slice_constants()
+        model = ModelProto()
+        model.CopyFrom(self.program.model)
+        nodes = {tuple(node.output): node for node in model.graph.node}
+        edited = [nodes[tuple(node.output)] for node in self.program.nodes]
+        for index, node in enumerate(edited):
+            self.patch(index, node)
+        self.write(model, edited)
+        self.resize_declared(model)
+        tidy(model)
+        return model
+
+    # -- what stays
+
+    def site(self, index: int, slot: int) -> Site:
+        name = self.program.nodes[index].input[slot]
+        return name if name in self.trace.ids else (index, slot)
+
+    def kept(self, site: Site, axis: int, size: int) -> Mask:
+        """Which indices of an axis stay."""
+        gone = self.choice.gone(site, axis)
+        return np.ones(size, np.bool_) if gone is None else ~gone
+
+    # -- constants
+
+    def absorb(self) -> None:
+        """Put what removed constant channels contributed into the bias of their reader."""
+        for read in self.trace.reads:
+            gone = self.choice.gone(*read.left)
+            if gone is None:
+                continue
+            total = self.contribution(read, gone)
+            if total is not None and total.any():
+                self.add_bias(read.node, total)
+
+    def contribution(self, read: Read, gone: Mask) -> NDArray[np.float64] | None:
+        """Sum of weight times value over the removed indices, float64 [outputs]; ``None`` if nothing can be known."""
+        weights = [axis for axis in (read.left, read.right) if axis[0] not in self.trace.ids]
+        data = [axis for axis in (read.left, read.right) if axis[0] in self.trace.ids]
+        if len(weights) != 1 or len(data) != 1 or not isinstance(weights[0][0], tuple):
+            return None
+        known = self.values.of(self.name(data[0][0]))
+        if known is None:
+            return None
+        mask, value = known.along(data[0][1])
+        value = np.where(mask & gone, value, 0).astype(np.float64)
+        if not value.any():
+            return None
+        (node, slot), axis = weights[0]
+        found = signature(self.program, self.program.nodes[node])
+        assert found is not None
+        letters = found.operands[slot]
+        out_axis = next(place for place, letter in enumerate(letters) if letter != OPAQUE and letter in found.outputs[0])
+        return column_sums(self.values, self.program.nodes[node].input[slot], out_axis, axis) @ value
+
+    def name(self, site: Site) -> str:
+        return site if isinstance(site, str) else self.program.nodes[site[0]].input[site[1]]
+
+    def add_bias(self, index: int, total: NDArray[np.float64]) -> None:
+        node = self.program.nodes[index]
+        attribute = attributes(node)
+        dtype = self.program.constants[node.input[1]].dtype if node.input[1] in self.program.constants else np.float32
+        old: Array = np.zeros(1)
+        if len(node.input) > 2 and node.input[2]:
+            old = self.program.constants[node.input[2]].astype(np.float64)
+        scaled = total * attribute.get("alpha", 1.0) / attribute.get("beta", 1.0) if node.op_type == "Gemm" else total
+        self.constants[index, 2] = (old + scaled).astype(dtype)
+        self.absorbed[index] = node.input[2] if len(node.input) > 2 and node.input[2] else f"{node.output[0]}_bias"
+
+    def slice_constants(self) -> None:
+        """Cut out of every use of a constant what its node no longer sees."""
+        cuts: dict[tuple[int, int], dict[int, Mask]] = {}
+        for (site, axis), plane in self.choice.planes.items():
+            if isinstance(site, tuple) and plane.gone.any():
+                cuts.setdefault(site, {})[axis] = ~plane.gone
+        for use, out in self.trace.follows.items():
+            shape, rank = self.program.shapes[self.name(use)], len(self.program.shapes[out])
+            for axis, size in enumerate(shape):
+                gone = self.choice.gone(out, axis + rank - len(shape))
+                if gone is not None and size > 1:
+                    cuts.setdefault(use, {})[axis] = ~gone
+        for index, slot in self.constants:  # a new bias has the outputs' full length
+            gone = self.choice.gone(self.program.nodes[index].output[0], self.out_axis(index))
+            if gone is not None:
+                cuts[index, slot] = {self.constants[index, slot].ndim - 1: ~gone}
+        for use, axes in cuts.items():
+            array = self.constants.get(use)
+            if array is None:
+                array = self.program.constants[self.name(use)]
+            for axis, kept in axes.items():
+                array = array.compress(kept, axis)
+            self.constants[use] = array
+
+    def out_axis(self, index: int) -> int:
+        """The axis of the output that a bias lies along."""
+        node = self.program.nodes[index]
+        return 1 if node.op_type in ("Conv", "ConvTranspose", "Gemm") else len(self.program.shapes[node.output[0]]) - 1
+
+    # -- nodes
+
+    def patch(self, index: int, node: NodeProto) -> None:
+        """Rewrite the sizes, bounds and indices that a node carries itself."""
+        if node.op_type not in PATCHES or not self.touches(index):
+            return
+        shapes = self.program.shapes
+
+        def kept(slot: int, axis: int) -> Mask:
+            return self.kept(self.site(index, slot), axis, shapes[self.program.nodes[index].input[slot]][axis])
+
+        def kept_out(place: int, axis: int) -> Mask:
+            name = [name for name in node.output if name][place]
+            return self.kept(name, axis, shapes[name][axis])
+
+        change = PATCHES[node.op_type](Context(self.program, self.program.nodes[index], kept, kept_out))
+        for slot, value in change.inputs.items():
+            old = self.program.constants[self.name((index, slot))] if slot < len(node.input) else None
+            if old is None or not np.array_equal(old, value):
+                self.constants[index, slot] = value
+        for name, value in change.attributes.items():
+            _set_attribute(node, name, value)
+
+    def touches(self, index: int) -> bool:
+        """Whether any tensor of a node loses something."""
+        node = self.program.nodes[index]
+        sites: list[Site] = [self.site(index, slot) for slot, name in enumerate(node.input) if name]
+        sites += [name for name in node.output if name]
+        return any(
+            self.choice.gone(site, axis) is not None
+            for site in sites
+            for axis in range(len(self.trace.shapes.get(site, ())))
+        )
+
+    def write(self, model: ModelProto, nodes: list[NodeProto]) -> None:
+        """Store the new constants, under the old name where nobody else uses the old value."""
+        weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        inputs = {value.name: value for value in model.graph.input}
+        taken = {name for node in nodes for name in [*node.input, *node.output]} | set(weights)
+        users: dict[str, int] = {}
+        for node in self.program.nodes:
+            for name in node.input:
+                users[name] = users.get(name, 0) + 1
+        written: dict[tuple[str, bytes], str] = {}
+        for (index, slot), value in self.constants.items():
+            node = nodes[index]
+            if node.op_type == "MatMul" and slot == 2:
+                _add_after(model, node, value, taken)
+                continue
+            while len(node.input) <= slot:
+                node.input.append("")
+            old = node.input[slot]
+            if users.get(old) == 1 and old in weights:
+                weights[old].CopyFrom(_tensor(value, old, weights[old]))
+                if old in inputs:  # IR 3 lists weights as inputs too
+                    inputs[old].type.CopyFrom(helper.make_tensor_type_proto(weights[old].data_type, value.shape))
+                continue
+            key = old, value.tobytes()
+            if not old or key not in written:
+                written[key] = _unused(old or f"{node.output[0]}_bias", taken)
+                model.graph.initializer.append(_tensor(value, written[key], weights.get(old)))
+            node.input[slot] = written[key]
+
+    def resize_declared(self, model: ModelProto) -> None:
+        """Update the shapes that the file declares for its activations."""
+        for info in model.graph.value_info:
+            for axis, dim in enumerate(info.type.tensor_type.shape.dim):
+                gone = self.choice.gone(info.name, axis)
+                if gone is not None and dim.HasField("dim_value"):
+                    dim.dim_value = int((~gone).sum())
+
+
+def operate(program: Program, trace: Trace, choice: Choice, values: Values) -> tuple[ModelProto, Mapping[int, str]]:
+    """The shrunk model, and per node the constant that absorbed removed channels."""
+    surgery = Surgery(program, trace, choice, values)
+    return surgery.operate(), surgery.absorbed
+
+
+def _set_attribute(node: NodeProto, name: str, value: Any) -> None:
+    for place, entry in enumerate(node.attribute):
+        if entry.name == name:
+            del node.attribute[place]
+            break
+    if value is not None:
+        node.attribute.append(helper.make_attribute(name, value))
+
+
+def _tensor(value: Array, name: str, like: TensorProto | None) -> TensorProto:
+    tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
+    if like is not None:
+        tensor.doc_string = like.doc_string
+        tensor.metadata_props.extend(like.metadata_props)
+    return tensor
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    candidate, count = name, 0
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    taken.add(candidate)
+    return candidate
+
+
+def _add_after(model: ModelProto, node: NodeProto, value: Array, taken: set[str]) -> None:
+    """MatMul has no bias: an Add behind it takes over the name of its output."""
+    out = node.output[0]
+    inner, bias = _unused(f"{out}_product", taken), _unused(f"{out}_bias", taken)
+    model.graph.initializer.append(_tensor(value, bias, None))
+    place = next(index for index, other in enumerate(model.graph.node) if other.output[:1] == [out])
+    model.graph.node[place].output[0] = inner
+    model.graph.node.insert(place + 1, helper.make_node("Add", [inner, bias], [out], name=_unused(f"{node.name}_bias", taken)))

@@ -1,0 +1,29 @@
+"""Drop what nothing reads. graphsurgeon decides what is dead; the protobuf stays the one that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx_graphsurgeon as gs
+from onnx import ModelProto
+
+
+def tidy(model: ModelProto) -> None:
+    """Remove nodes, constants and declared shapes that no output depends on, in place.
+
+    graphsurgeon's own export would lose metadata, doc strings and half of the declared shapes.
+    """
+    graph = gs.import_onnx(model)
+    graph.cleanup(remove_unused_graph_inputs=False)
+    alive = {tensor.name for node in graph.nodes for tensor in node.outputs}
+    used = set(graph.tensors()) | {tensor.name for tensor in graph.outputs}
+    alive |= {name for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)}  # Constant nodes
+    _keep(model.graph.node, lambda node: not alive.isdisjoint(node.output))
+    _keep(model.graph.initializer, lambda tensor: tensor.name in used)
+
+
+def _keep(entries: Any, wanted: Callable[[Any], bool]) -> None:
+    for place in reversed(range(len(entries))):
+        if not wanted(entries[place]):
+            del entries[place]

@@ -1,0 +1,297 @@
+"""Step 1: which elements are the same channel?
+
+Every element of every activation gets an integer channel id, in a collapsed array of the tensor's shape. Data movement
+is executed on the ids, element-wise ops say that the ids which meet are the same, and ops with a signature make
+new ids and say which *hyperplanes* (all elements with one index along one axis) of their operands go together.
+Connected components are solved once, at the end. Id 0 is what may never go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from graph.evaluate import CannotEvaluate
+from graph.movement import data_inputs, move, slice_steps, touched
+from graph.program import Program, Shape, captured
+from graph.rules import ELEMENTWISE, MOVEMENT, signature
+from graph.signature import OPAQUE, Signature
+
+Ids = NDArray[np.int64]
+
+#: A tensor with channels: an activation by name, or a constant by the use that a node makes of it (exporters merge
+#: equal constants, so what one use may lose says nothing about another).
+Site = str | tuple[int, int]
+
+FROZEN = 0
+
+
+@dataclass(frozen=True)
+class Link:
+    """Axes whose hyperplanes of equal index go together or not at all, because ``node`` pairs them."""
+
+    node: int
+    axes: tuple[tuple[Site, int], ...]
+
+
+@dataclass(frozen=True)
+class Read:
+    """``node`` sums over an axis of two operands: an index may go only if nothing is lost from the sum."""
+
+    node: int
+    left: tuple[Site, int]
+    right: tuple[Site, int]
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """No hyperplane may go along ``axis`` of ``site`` (along any axis if ``None``)."""
+
+    node: int | None
+    site: Site
+    axis: int | None
+    why: str
+
+
+@dataclass
+class Trace:
+    """Channel ids and everything that ties them.
+
+    Attributes:
+        ids: collapsed id arrays; equal ids are one channel. Weights of contractions have none, their axes are linked.
+        shapes: full shape of every site.
+        follows: constants of element-wise ops, which lose what the output named with them loses.
+        count: number of distinct ids, the frozen one included.
+    """
+
+    ids: dict[Site, Ids] = field(default_factory=dict)
+    shapes: dict[Site, Shape] = field(default_factory=dict)
+    links: list[Link] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    freezes: list[Freeze] = field(default_factory=list)
+    follows: dict[tuple[int, int], str] = field(default_factory=dict)
+    count: int = 1
+
+
+def trace(program: Program) -> Trace:
+    """Channel ids for every tensor of ``program``."""
+    tracer = _Tracer(program)
+    for name in program.inputs:
+        tracer.opaque(name)
+    for index, node in enumerate(program.nodes):
+        tracer.visit(index, node)
+    for value in program.model.graph.output:
+        tracer.freeze(None, value.name, None, "output")
+    return tracer.finish()
+
+
+class _Tracer:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.trace = Trace()
+        self.same: list[tuple[Ids, Ids]] = []
+
+    # -- ids
+
+    def fresh(self, shape: tuple[int, ...]) -> Ids:
+        """Ids that no other element has."""
+        size = int(np.prod(shape, dtype=np.int64))
+        ids = np.arange(self.trace.count, self.trace.count + size, dtype=np.int64).reshape(shape)
+        self.trace.count += size
+        return ids
+
+    def opaque(self, name: str) -> None:
+        """Give a tensor the id that never goes."""
+        if name in self.program.shapes:
+            self.put(name, np.full((1,) * len(self.program.shapes[name]), FROZEN, np.int64))
+
+    def put(self, site: Site, ids: Ids) -> None:
+        self.trace.ids[site] = ids
+        self.trace.shapes[site] = self.shape(site)
+
+    def shape(self, site: Site) -> Shape:
+        name = site if isinstance(site, str) else self.program.nodes[site[0]].input[site[1]]
+        return self.program.shapes[name]
+
+    def site(self, index: int, slot: int) -> Site:
+        """The operand in ``slot`` of node ``index``: an activation, or this use of a constant."""
+        name = self.program.nodes[index].input[slot]
+        return name if name in self.trace.ids else (index, slot)
+
+    def freeze(self, index: int | None, site: Site, axis: int | None, why: str) -> None:
+        if site in self.trace.ids:
+            self.trace.freezes.append(Freeze(index, site, axis, why))
+
+    # -- ops
+
+    def visit(self, index: int, node: NodeProto) -> None:
+        constants = self.program.constants
+        if all(name in constants for name in node.output if name):
+            return
+        known = all(name in self.program.shapes for name in [*node.input, *node.output] if name)
+        if known and node.domain in ("", "ai.onnx"):
+            if node.op_type in ELEMENTWISE:
+                return self.elementwise(index, node)
+            if node.op_type in MOVEMENT:
+                return self.movement(index, node)
+            if node.op_type == "Shape":  # reads the size of an axis, which is right after the removal too
+                return self.opaque(node.output[0])
+        found = signature(self.program, node) if known else None
+        if found is not None:
+            return self.contraction(index, node, found)
+        self.give_up(index, node, "no rule" if known else "unknown shape")
+
+    def give_up(self, index: int, node: NodeProto, why: str) -> None:
+        """Nothing may leave what this node touches."""
+        for name in [*node.input, *captured(node)]:
+            self.freeze(index, name, None, why)
+        for name in node.output:
+            if name:
+                self.opaque(name)
+
+    def movement(self, index: int, node: NodeProto) -> None:
+        operands = data_inputs(node)
+        constants = self.program.constants
+        arrays: list[Ids] = []
+        for slot, name in enumerate(operands):
+            if name in constants and name not in self.trace.ids:
+                self.put((index, slot), self.fresh(self.program.shapes[name]))
+            arrays.append(self.trace.ids[self.site(index, slot)])
+        fill = self.fresh(self.program.shapes[node.output[0]][:0])
+        if node.op_type == "Pad":  # padded channels are channels of their own
+            fill = self.fresh((sum(self.program.shapes[node.output[0]]),))
+        try:
+            outputs = move(self.program, node, arrays, fill)
+        except CannotEvaluate as reason:
+            return self.give_up(index, node, str(reason))
+        for name, ids in zip([name for name in node.output if name], outputs, strict=True):
+            self.put(name, ids)
+        self.freeze_unwritable(index, node)
+
+    def freeze_unwritable(self, index: int, node: NodeProto) -> None:
+        """Sizes and bounds that are computed at run time cannot be rewritten, and a stride cannot be uneven."""
+        operands = data_inputs(node)
+        computed = [name for name in node.input[len(operands) :] if name and name not in self.program.constants]
+        out = node.output[0]
+        if node.op_type in ("Reshape", "Expand"):
+            target = self.program.known(computed[0]) if computed else None
+            for axis in range(len(self.program.shapes[out])):
+                if computed and (target is None or target[axis] != -1):  # -1 adapts by itself
+                    self.freeze(index, out, axis, "computed size")
+        elif computed or (node.op_type == "Slice" and (slice_steps(self.program, node) != 1).any()):
+            for slot in range(len(operands)):
+                for axis in touched(self.program, node):
+                    self.freeze(index, self.site(index, slot), axis, "computed or uneven bounds")
+
+    def elementwise(self, index: int, node: NodeProto) -> None:
+        out = node.output[0]
+        shape = self.program.shapes[out]
+        rank = len(shape)
+        operands: list[tuple[Site, Ids, Shape]] = []
+        for slot, name in enumerate(node.input):
+            if not name:
+                continue
+            if name in self.trace.ids:
+                lead = (1,) * (rank - len(self.program.shapes[name]))
+                operands.append((name, self.trace.ids[name].reshape(lead + self.trace.ids[name].shape), lead + self.shape(name)))
+            else:
+                self.trace.follows[index, slot] = out
+        if not operands:  # constants of an unknown kind: nothing to remove
+            return self.opaque(out)
+        extents = [max(ids.shape[axis] for _, ids, _ in operands) for axis in range(rank)]
+        # An operand of size 1 is *read by* the channels it is broadcast over; only the others are the same channels.
+        broadcast = [
+            any(size == 1 < extents[axis] for axis, size in enumerate(full)) for _, _, full in operands
+        ]
+        peers = [ids for (_, ids, _), wide in zip(operands, broadcast, strict=True) if not wide]
+        constant = self.constant_axes(index, node, operands, rank)
+        if any(constant) or not peers or any(ids.shape != tuple(extents) for ids in peers[:1]):
+            ids = self.fresh(tuple(shape[a] if constant[a] else extents[a] for a in range(rank)))
+        else:
+            ids = peers[0]
+        self.put(out, ids)
+        for (site, own, _), wide in zip(operands, broadcast, strict=True):
+            if wide or any(constant):
+                offset = rank - len(self.shape(site))
+                for axis in range(rank):
+                    if own.shape[axis] > 1:
+                        self.trace.links.append(Link(index, ((out, axis), (site, axis - offset))))
+            elif own is not ids:
+                self.same.append((np.broadcast_to(own, ids.shape), ids))
+
+    def constant_axes(self, index: int, node: NodeProto, operands: list[tuple[Site, Ids, Shape]], rank: int) -> list[bool]:
+        """Axes that only constants have: their channels are born here, all activations being broadcast along them."""
+        born = [False] * rank
+        for slot, name in enumerate(node.input):
+            if (index, slot) in self.trace.follows:
+                shape = self.program.shapes[name]
+                for axis, size in enumerate(shape, rank - len(shape)):
+                    if size > 1 and all(full[axis] == 1 for _, _, full in operands):
+                        born[axis] = True
+        return born
+
+    def contraction(self, index: int, node: NodeProto, found: Signature) -> None:
+        uses: dict[str, list[tuple[Site, int]]] = {}
+        summed: dict[str, list[tuple[Site, int]]] = {}
+        blocked: set[str] = set()
+        for slot, letters in enumerate(found.operands):
+            if slot >= len(node.input) or not node.input[slot]:
+                continue
+            site = self.site(index, slot)
+            shape = self.shape(site)
+            ids = self.trace.ids.get(site)
+            self.trace.shapes[site] = shape
+            for axis, letter in enumerate(letters):
+                if letter == OPAQUE:
+                    if ids is not None and ids.shape[axis] > 1:
+                        self.freeze(index, site, axis, "mixed")
+                elif shape[axis] > 1:
+                    if ids is not None and ids.shape[axis] == 1:
+                        blocked.add(letter)
+                    (summed if letter in found.summed else uses).setdefault(letter, []).append((site, axis))
+        carried = {letter for letter in uses if letter not in blocked}
+        outputs = [name for name in node.output if name]
+        for name, letters in zip(outputs, found.outputs, strict=False):
+            shape = self.program.shapes[name]
+            self.put(name, self.fresh(tuple(
+                size if letter in carried else 1 for size, letter in zip(shape, letters, strict=True)
+            )))
+            for axis, letter in enumerate(letters):
+                if letter in carried and shape[axis] > 1:
+                    uses[letter].append((name, axis))
+        for letter, axes in (uses | summed).items():
+            if letter in blocked:
+                for site, axis in axes:
+                    self.trace.freezes.append(Freeze(index, site, axis, "input"))
+            elif len(axes) > 1:
+                self.trace.links.append(Link(index, tuple(axes)))
+        for letter, axes in summed.items():
+            if letter not in blocked and len(axes) == 2:
+                self.trace.reads.append(Read(index, axes[0], axes[1]))
+            elif letter not in blocked:
+                for site, axis in axes:
+                    self.freeze(index, site, axis, "summed")
+
+    # -- components
+
+    def finish(self) -> Trace:
+        """Merge the ids that were said to be the same."""
+        result = self.trace
+        if self.same:
+            left = np.concatenate([a.ravel() for a, _ in self.same])
+            right = np.concatenate([b.ravel() for _, b in self.same])
+            graph = coo_array((np.ones(left.size, np.bool_), (left, right)), (result.count, result.count))
+            count, labels = connected_components(graph, directed=False)
+            labels = labels.astype(np.int64)
+            frozen = labels[FROZEN]  # the frozen class keeps its number
+            order = np.arange(count)
+            order[frozen], order[0] = 0, frozen
+            labels = order[labels]
+            result.ids = {site: labels[ids] for site, ids in result.ids.items()}
+            result.count = int(count)
+        return result
