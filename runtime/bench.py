@@ -14,7 +14,7 @@ from runtime.errors import SessionError
 from runtime.feeds import batch_size, random_feeds
 from runtime.measure import Plan, Progress, Samples, measure
 from runtime.session import Array, Session, Settings, open_session
-from runtime.stats import Comparison, Summary, compare_times, summarise
+from runtime.stats import Comparison, Summary, Times, compare_times, summarise
 
 SCHEMA = 1
 
@@ -49,11 +49,11 @@ class BenchResult:
             "environment": self.environment,
             "settings": self.settings,
             "samples": {
-                "unit": "s",
-                "candidate": samples.candidate.tolist(),
-                "reference": None if samples.reference is None else samples.reference.tolist(),
+                "unit": "ns",
+                "candidate": _nanoseconds(samples.candidate),
+                "reference": None if samples.reference is None else _nanoseconds(samples.reference),
+                "candidate_first": samples.candidate_first.astype(int).tolist(),
                 "round": samples.round.tolist(),
-                "candidate_first": samples.candidate_first.tolist(),
                 "stopped_by": samples.stopped_by,
             },
             "summary": {
@@ -74,7 +74,7 @@ class BenchResult:
 
     def to_json(self) -> str:
         """``to_dict`` as text."""
-        return json.dumps(self.to_dict(), allow_nan=False) + "\n"
+        return json.dumps(self.to_dict(), allow_nan=False, separators=(",", ":")) + "\n"
 
 
 def bench(
@@ -151,3 +151,7 @@ def _feeds(
             f"ask for {fixed}, or export it with a dynamic batch"
         )
     return random_feeds(session, batch=batch or 1, seed=seed, dims=dims)
+
+
+def _nanoseconds(times: Times) -> list[int]:
+    return [round(1e9 * each) for each in times.tolist()]

@@ -1,15 +1,15 @@
 """Latency samples: two models in turns, in random order, in several pairs of fresh sessions.
 
-Why rounds: two sessions of one and the same file differ in speed by half a percent and sometimes by two, for as
-long as they live, by where their memory happens to lie. Pairs from one pair of sessions cannot see this, however
-many there are.
+Why rounds: two sessions of one and the same file differ in speed by half a percent, and sometimes by two, for
+as long as they live, as their memory happens to lie. However many pairs are taken from one pair of sessions,
+they cannot see this.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -31,11 +31,13 @@ _PROGRESS_EVERY = 0.1  # seconds
 class Plan:
     """When a session has warmed up and when a measurement has seen enough.
 
-    It ends after ``rounds`` rounds, which share ``min_time`` and ``min_pairs`` equally; with two models it goes on
-    until half the width of the ratio's interval is below ``precision``. At ``max_time``, which counts opening and
-    warming up too, it ends whatever was reached; fewer than 6 rounds leave the interval open. A session warms up
-    for ``warmup_time`` and ``warmup_runs``, but no longer than ``max_warmup``, and after the first round, when
-    the machine itself is warm, no longer than ``warmup_time``. Times in seconds.
+    It ends after ``rounds`` rounds, which share ``min_time`` and ``min_pairs`` equally; with two models it
+    goes on until half the width of the ratio's interval is below ``precision``. At ``max_time``, which counts
+    opening and warming up too, it ends whatever was reached; fewer than 6 rounds leave the interval open.
+
+    A session warms up for ``warmup_time`` and ``warmup_runs``, but no longer than ``max_warmup``; after the
+    first round, when the machine itself is warm, no longer than a round's share of ``min_time``. Times in
+    seconds.
     """
 
     rounds: int = 10
@@ -95,7 +97,7 @@ def measure(
     Args:
         candidate: opens a fresh session and returns its run, which must wait for its device.
         reference: the same of the other model.
-        plan: when to stop. How wide the interval is decides that and never where it lies, which keeps its level.
+        plan: when to stop; what decides is how wide the interval is, never where it lies, to keep its level.
         progress: told how it goes.
         clock: the time in seconds.
     """
@@ -105,8 +107,11 @@ def measure(
     rows: list[tuple[int, bool, list[float]]] = []
     ratio: Interval | None = None
     begin, next_report = clock(), 0.0
-    for number in itertools.count():
-        for pair in _round(openers, plan, generator, clock, first=number == 0):
+    for number, opening in enumerate(_balanced_orders(len(openers), generator)):
+        runs = {index: openers[index]() for index in opening}
+        for run in runs.values():
+            _warm_up(run, plan, plan.min_time / plan.rounds if number else plan.max_warmup, clock)
+        for pair in _pairs(runs, plan, generator, clock):
             rows.append((number, *pair))
             seconds = clock() - begin
             if progress and seconds >= next_report:
@@ -118,23 +123,27 @@ def measure(
         if samples.reference is not None:
             ratio = median_ratio(samples.reference, samples.candidate, samples.round)
         if number + 1 >= plan.rounds and (ratio is None or ratio.half_width < plan.precision):
-            return samples
-    raise AssertionError("unreachable")
+            break
+        del run, runs  # the next sessions need the memory
+    return samples
 
 
-def _round(
-    openers: list[Open], plan: Plan, generator: np.random.Generator, clock: Clock, *, first: bool
+def _balanced_orders(models: int, generator: np.random.Generator) -> Iterator[list[int]]:
+    """Who opens first finds better memory: an order of chance, the reverse of it, and so on."""
+    while True:
+        order = generator.permutation(models).tolist()
+        yield order
+        yield order[::-1]
+
+
+def _pairs(
+    runs: Mapping[int, Run], plan: Plan, generator: np.random.Generator, clock: Clock
 ) -> Iterator[tuple[bool, list[float]]]:
-    """One round's share of pairs in fresh sessions: whether the candidate ran first, and the times [models]."""
-    order = list(range(len(openers)))
-    generator.shuffle(order)
-    runs = {index: openers[index]() for index in order}
-    for run in runs.values():
-        _warm_up(run, plan, plan.max_warmup if first else plan.warmup_time, clock)
+    """One round's share of pairs: whether the candidate ran first, and everyone's time."""
     begin = clock()
     for pairs in itertools.count(1):
-        generator.shuffle(order)
-        times = [0.0] * len(order)
+        order = generator.permutation(len(runs)).tolist()
+        times = [0.0] * len(runs)
         for index in order:
             start = clock()
             runs[index]()
@@ -145,7 +154,7 @@ def _round(
 
 
 def _warm_up(run: Run, plan: Plan, limit: float, clock: Clock) -> None:
-    """Run until ``plan`` is content or ``limit`` seconds are over, but at least twice: the first run allocates."""
+    """Run until ``plan`` is content or ``limit`` seconds are over, at least twice: first runs allocate."""
     begin = clock()
     for count in itertools.count():
         seconds = clock() - begin

@@ -1,13 +1,15 @@
 """From samples to statements. Pure functions; times in seconds.
 
-Why no bootstrap over pairs: noise drifts and bursts, and a session keeps the speed of its place in memory, so pairs
-are not independent. Rounds are, and coins decide in each who opens and who runs first; so noise that slows down
-moments and places, whichever model is in them, moves a round's median log ratio up or down with equal chance.
-Wilcoxon's interval asks for that symmetry and nothing else, and is then exact for any number of rounds.
+Why no bootstrap over pairs: noise drifts and bursts, and a session keeps the speed of its place in memory, so
+pairs are not independent. Rounds have fresh sessions, and chance decides who opens and who runs first; so
+what slows down moments and places, whichever model is in them, moves a round's median log ratio up or down
+with equal probability. Wilcoxon's interval asks for that symmetry and nothing else: it is exact for any
+number of rounds.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -108,8 +110,8 @@ def median_ratio(
 ) -> Interval:
     """Pseudo-median over rounds of the median over pairs of reference / candidate.
 
-    Estimate and interval are Hodges and Lehmann's (1963), from Wilcoxon's signed ranks: the median and two order
-    statistics of the pairwise means (Walsh averages) of the rounds' log ratios.
+    Estimate and interval are Hodges and Lehmann's (1963), from Wilcoxon's signed ranks: the median and two
+    order statistics of the pairwise means (Walsh averages) of the rounds' log ratios.
     """
     log_ratio = np.log(reference) - np.log(candidate)
     medians = np.array([np.median(log_ratio[rounds == number]) for number in np.unique(rounds)])
@@ -137,9 +139,10 @@ def sign_test(one: int, other: int) -> float:
     return min(1.0, 2 * float(chances[: min(one, other) + 1].sum()))
 
 
+@functools.cache
 def _signed_rank_cdf(n: int) -> NDArray[np.float64]:
     """P(T <= t), t = 0..n(n+1)/2, for the sum T of those of the ranks 1..n that fair coins choose."""
     chances = np.ones(1)
     for rank in range(1, n + 1):
-        chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
+        chances = np.convolve(chances, [0.5, *[0.0] * (rank - 1), 0.5])
     return np.cumsum(chances)

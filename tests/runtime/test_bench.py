@@ -12,7 +12,7 @@ from runtime.measure import Plan
 from runtime.session import Settings
 from runtime.stats import compare_times, summarise
 
-BRIEF = Plan(min_time=0, min_pairs=20, max_time=0.2, warmup_time=0, warmup_runs=1)
+BRIEF = Plan(rounds=6, min_time=0, min_pairs=30, max_time=2, precision=10, warmup_time=0, warmup_runs=1)
 THREAD = Settings(threads=1)
 SMALL = "g (float[N,8] x) => (float[N,8] y) { y = Relu(x) }"
 LARGE = (
@@ -32,10 +32,12 @@ def test_the_file_holds_the_samples_that_its_statements_come_from(build, tmp_pat
     assert set(written) == {"schema", "environment", "settings", "samples", "summary", "comparison"}
     assert written["settings"]["candidate"] == str(small) and written["settings"]["reference"] == str(large)
     assert written["settings"]["inputs"] == {"x": [4, 8]} and written["settings"]["threads"] == 1
-    candidate, reference = (np.array(written["samples"][name]) for name in ("candidate", "reference"))
-    assert len(candidate) == len(reference) == len(written["samples"]["candidate_first"]) > 0
-    assert summarise(candidate) == result.candidate and summarise(reference) == result.reference
-    assert compare_times(reference, candidate) == result.comparison
+    samples = {key: np.array(value) for key, value in written["samples"].items() if isinstance(value, list)}
+    assert {len(column) for column in samples.values()} == {30}
+    again = compare_times(samples["reference"], samples["candidate"], samples["round"])
+    assert again.ratio.estimate == pytest.approx(result.comparison.ratio.estimate, rel=1e-3)
+    assert again.verdict == result.comparison.verdict
+    assert summarise(samples["candidate"]).median == pytest.approx(1e9 * result.candidate.median, rel=1e-3)
 
 
 def test_ratio_is_the_speedup_of_the_first_model(build):
@@ -52,8 +54,8 @@ def test_a_single_model_has_no_comparison(build):
     assert written["settings"]["inputs"] == {"x": [1, 8]}
 
 
-def test_too_few_pairs_are_still_valid_json(build):
-    plan = Plan(min_time=0, min_pairs=1, max_time=0, warmup_time=0, warmup_runs=1)
+def test_too_few_rounds_are_still_valid_json(build):
+    plan = Plan(rounds=1, min_time=0, min_pairs=1, max_time=0, warmup_time=0, warmup_runs=1)
     written = json.loads(bench(build(SMALL), build(SMALL), settings=THREAD, plan=plan).to_json())
     assert written["comparison"] == {
         "ratio": written["comparison"]["ratio"] | {"low": 0.0, "high": None},

@@ -7,20 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import binomtest
+from scipy.stats import binomtest, wilcoxon
 
 from runtime.stats import Interval, compare_times, median_ratio, percentiles, sign_test, summarise, verdict
 
 TIMES = st.integers(1, 60).flatmap(lambda n: arrays(np.float64, n, elements=st.floats(1e-6, 10)))
-PAIRS = st.integers(1, 60).flatmap(lambda n: arrays(np.float64, (2, n), elements=st.floats(1e-6, 10)))
+PAIRS = st.integers(1, 40).flatmap(
+    lambda n: st.tuples(
+        arrays(np.float64, n, elements=st.floats(1e-6, 10)),
+        arrays(np.float64, n, elements=st.floats(1e-6, 10)),
+        arrays(np.int64, n, elements=st.integers(0, 9)),
+    )
+)
 
 
 @given(PAIRS, st.floats(1e-3, 1e3))
 def test_a_common_unit_changes_nothing_and_a_slower_reference_is_a_factor(pairs, factor):
-    reference, candidate = pairs
-    ratio = median_ratio(reference, candidate)
-    same = median_ratio(factor * reference, factor * candidate)
-    scaled = median_ratio(factor * reference, candidate)
+    reference, candidate, rounds = pairs
+    ratio = median_ratio(reference, candidate, rounds)
+    same = median_ratio(factor * reference, factor * candidate, rounds)
+    scaled = median_ratio(factor * reference, candidate, rounds)
     for name in ("estimate", "low", "high"):
         value = getattr(ratio, name)
         assert getattr(same, name) == pytest.approx(value)
@@ -29,39 +35,67 @@ def test_a_common_unit_changes_nothing_and_a_slower_reference_is_a_factor(pairs,
 
 @given(PAIRS)
 def test_changing_places_inverts_the_ratio_and_the_verdict(pairs):
-    forth, back = compare_times(pairs[0], pairs[1]), compare_times(pairs[1], pairs[0])
+    one, other, rounds = pairs
+    forth, back = compare_times(one, other, rounds), compare_times(other, one, rounds)
     assert forth.ratio.estimate == pytest.approx(1 / back.ratio.estimate)
     assert forth.ratio.high == pytest.approx(1 / back.ratio.low if back.ratio.low else math.inf)
-    if abs(math.log(forth.ratio.estimate)) > 0.011:
-        assert (forth.verdict, back.verdict) in {("faster", "slower"), ("slower", "faster"), ("same", "same")}
+    opposite = {"faster": "slower", "slower": "faster", "same": "same"}
+    edges = (forth.ratio.low, forth.ratio.high, forth.ratio.estimate / 1.01, forth.ratio.estimate * 1.01)
+    if all(abs(edge - 1) > 1e-9 for edge in edges):
+        assert forth.verdict == opposite[back.verdict]
 
 
 @given(PAIRS, st.randoms(use_true_random=False))
 def test_the_interval_holds_its_estimate_and_forgets_the_order(pairs, random):
     ratio = median_ratio(*pairs)
     assert ratio.low <= ratio.estimate * (1 + 1e-12) and ratio.estimate <= ratio.high * (1 + 1e-12)
-    order = list(range(pairs.shape[1]))
+    order = list(range(len(pairs[0])))
     random.shuffle(order)
-    assert median_ratio(*pairs[:, order]) == ratio
+    assert median_ratio(*(column[order] for column in pairs)) == ratio
 
 
-def test_too_few_pairs_leave_the_interval_open():
-    ones = np.ones(20)
-    assert [math.isinf(median_ratio(ones[:n] * 2, ones[:n]).high) for n in (1, 5, 6, 20)] == [
-        True,
-        True,
-        False,
-        False,
-    ]
-    assert compare_times(ones[:5] * 2, ones[:5]).verdict == "same"
-    assert compare_times(ones[:6] * 2, ones[:6]).verdict == "faster"
+def test_too_few_rounds_leave_the_interval_open():
+    ones = np.ones(1000)
+
+    def of(rounds):
+        return compare_times(2 * ones, ones, np.arange(1000) % rounds)
+
+    assert [math.isinf(of(rounds).ratio.high) for rounds in (1, 5, 6, 10)] == [True, True, False, False]
+    assert (of(5).verdict, of(6).verdict) == ("same", "faster")
 
 
-def test_the_interval_narrows_as_pairs_come_in():
-    noise = np.exp(np.random.default_rng(0).normal(0, 0.1, (2, 10_000)))
-    widths = [median_ratio(*noise[:, :n]).half_width for n in (30, 300, 3000)]
-    assert widths == sorted(widths, reverse=True)
-    assert widths[2] < widths[0] / 6
+def test_the_interval_narrows_as_rounds_come_in_and_not_as_pairs_do():
+    def width(rounds, pairs):
+        generator = np.random.default_rng(0)
+        luck = np.repeat(generator.normal(0, 0.05, rounds), pairs)  # of a round's sessions
+        noise = generator.normal(0, 0.01, (2, rounds * pairs))
+        times = np.exp(noise[0] + luck), np.exp(noise[1])
+        return median_ratio(*times, np.repeat(np.arange(rounds), pairs)).half_width
+
+    assert width(80, 10) < width(10, 10) / 2
+    assert width(10, 1000) > width(10, 10) / 2
+
+
+@pytest.mark.parametrize("rounds", [6, 10, 15])
+@pytest.mark.parametrize("spread", [np.random.Generator.standard_normal, np.random.Generator.standard_cauchy])
+def test_rounds_of_any_symmetric_noise_are_covered_as_often_as_said(rounds, spread):
+    generator, trials = np.random.default_rng(0), 500
+    covered = 0
+    for _ in range(trials):
+        ratio = median_ratio(np.exp(0.01 * spread(generator, rounds)), np.ones(rounds), np.arange(rounds))
+        covered += ratio.low <= 1 <= ratio.high
+    assert 0.95 - 3 * (0.95 * 0.05 / trials) ** 0.5 <= covered / trials < 0.99
+
+
+def test_the_interval_is_wilcoxons():
+    generator = np.random.default_rng(0)
+    for rounds in (6, 9, 14):
+        logs = generator.normal(0.1, 1, rounds)
+        ratio = median_ratio(np.exp(logs), np.ones(rounds), np.arange(rounds))
+        for inside, edge in ((1, ratio.low), (-1, ratio.high)):
+            for step in (-1e-6, 1e-6):
+                rejected = wilcoxon(logs - math.log(edge) + step, method="exact").pvalue <= 0.05
+                assert rejected == (inside * step > 0)
 
 
 def test_faster_needs_both_an_effect_and_a_proof():

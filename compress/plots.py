@@ -1,0 +1,76 @@
+"""What one would rather see than read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen needed
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from compress.files import atomic
+from runtime import BenchResult
+
+BEFORE, AFTER = "#b8c4ce", "#1f6f8b"
+Widths = Mapping[str, tuple[int, int]]
+
+
+def latency_plot(results: Sequence[BenchResult], path: Path) -> None:
+    """Distributions of the latencies, one panel per provider and batch size."""
+    figure, panels = plt.subplots(1, len(results), figsize=(6 * len(results), 3.2), squeeze=False)
+    for axes, result in zip(panels[0], results, strict=True):
+        latencies(axes, result)
+    _save(figure, path)
+
+
+def overview_plot(widths: Widths, result: BenchResult, path: Path, title: str) -> None:
+    """Kept channels per layer beside the latency before and after.
+
+    Args:
+        widths: per layer, (kept, original) channels, in the order of the network.
+        result: a paired measurement of the slim model against the dense one.
+        path: of the PNG.
+        title: of the picture.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 3.8), width_ratios=(3, 2))
+    places = range(len(widths))
+    left.bar(places, [total for _, total in widths.values()], color=BEFORE, width=0.9, label="dense")
+    left.bar(places, [kept for kept, _ in widths.values()], color=AFTER, width=0.9, label="after shrink")
+    left.set_xlabel("convolution, from input to output")
+    left.set_ylabel("channels")
+    left.set_title("kept channels per layer")
+    left.legend(frameon=False)
+    latencies(right, result)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def latencies(axes: Axes, result: BenchResult) -> None:
+    """Box plots of the samples, the whiskers at the 5th and 95th percentile, and the speedup as title."""
+    samples = [result.samples.candidate * 1e3]
+    labels, colours = ["slim" if result.reference else "model"], [AFTER]
+    if result.samples.reference is not None:
+        samples.insert(0, result.samples.reference * 1e3)
+        labels.insert(0, "dense")
+        colours.insert(0, BEFORE)
+    boxes = axes.boxplot(samples, orientation="horizontal", widths=0.6, whis=(5, 95), showfliers=False, patch_artist=True, tick_labels=labels)
+    for box, colour in zip(boxes["boxes"], colours, strict=True):
+        box.set_facecolor(colour)
+    axes.set_xlim(left=0)
+    axes.invert_yaxis()
+    batch = next(iter(result.settings["inputs"].values()))[0]
+    axes.set_xlabel(f"latency, ms ({result.settings['provider']}, batch {batch})")
+    if result.comparison is not None:
+        ratio = result.comparison.ratio
+        axes.set_title(f"speedup {ratio.estimate:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]")
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=130, bbox_inches="tight", format="png")
+    plt.close(figure)
