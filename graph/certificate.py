@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from graph.choice import Axis, Choice
+from graph.channels import Channels
 from graph.counts import Size
+from graph.planes import Axis, Choice
 from graph.program import Program, label
+from graph.reads import name_of
 from graph.trace import Trace
 from graph.values import Values
 
@@ -71,41 +70,6 @@ class Certificate:
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2) + "\n"
 
 
-class Channels:
-    """Every hyperplane's channel: hyperplanes that share ids or are linked are one.
-
-    Attributes:
-        labels: per axis, the channel of every index.
-        families: per axis, which axes hang together.
-    """
-
-    def __init__(self, trace: Trace, choice: Choice) -> None:
-        axes = list(choice.planes)
-        starts = np.cumsum([0, *(choice.planes[axis].gone.size for axis in axes)])
-        offset = dict(zip(axes, starts.tolist(), strict=False))
-        count = int(starts[-1])
-        left: list[NDArray[np.int64]] = []
-        right: list[NDArray[np.int64]] = []
-        for link in trace.links:
-            size = choice.planes[link.axes[0]].gone.size
-            for axis in link.axes[1:]:
-                left.append(offset[link.axes[0]] + np.arange(size))
-                right.append(offset[axis] + np.arange(size))
-        for site, ids in trace.ids.items():
-            varying = [axis for axis in range(ids.ndim) if ids.shape[axis] > 1]
-            if len(varying) == 1:  # ids that vary along two axes belong to a hyperplane of each
-                left.append(offset[site, varying[0]] + np.arange(ids.size))
-                right.append(count + ids.ravel())
-        self.labels = dict(zip(axes, _split(_components(left, right, count + trace.count)[:count], starts), strict=True))
-        number = {axis: place for place, axis in enumerate(axes)}
-        label_of = np.concatenate([np.unique(labels) for labels in self.labels.values()]) if axes else np.zeros(0, int)
-        axis_of = np.concatenate([np.full(np.unique(self.labels[axis]).size, number[axis]) for axis in axes]) if axes else label_of
-        family = _components([axis_of], [len(axes) + label_of], len(axes) + count + trace.count)
-        self.families: dict[int, list[Axis]] = {}
-        for axis in axes:
-            self.families.setdefault(int(family[number[axis]]), []).append(axis)
-
-
 def certify(
     program: Program,
     trace: Trace,
@@ -115,7 +79,7 @@ def certify(
     sizes: tuple[Size, Size],
 ) -> Certificate:
     """Write down what the analysis found and what became of it."""
-    channels = Channels(trace, choice)
+    channels = Channels(trace, choice.planes, through_edges=True)
     removed: list[Removed] = []
     kept: list[KeptZero] = []
     for axes in channels.families.values():
@@ -142,10 +106,7 @@ def _removed(
         for axis in (read.left, read.right):
             if axis not in axes or axis[0] not in trace.ids:
                 continue
-            known = values.of(_name(program, axis[0]))
-            if known is None:
-                continue
-            mask, value = known.along(axis[1])
+            mask, value = values.along(name_of(program, axis[0]), axis[1])
             at = np.searchsorted(gone, channels.labels[axis][choice.planes[axis].gone])
             np.maximum.at(rank, at, np.where(mask, np.where(value == 0, 1, 2), 0)[choice.planes[axis].gone].astype(np.int8))
             if read.node in absorbed:
@@ -154,9 +115,9 @@ def _removed(
     for reason in np.unique(rank):
         members = gone[rank == reason]
         tensors = [
-            f"{_name(program, site)}[{axis}]"
+            f"{name_of(program, site)}[{axis}]"
             for site, axis in axes
-            if isinstance(site, tuple) and np.isin(channels.labels[site, axis], members).any()
+            if isinstance(site, tuple) and site not in trace.edges and np.isin(channels.labels[site, axis], members).any()
         ]
         into = sorted(readers.get(int(reason), set()))
         result.append(Removed(REASONS[reason], int(members.size), list(dict.fromkeys(tensors)), into))
@@ -174,8 +135,8 @@ def _kept(
         if not isinstance(site, str) or site not in makers or site not in values.known:
             continue
         plane = choice.planes[site, axis]
-        mask, _ = values.known[site].along(axis)
-        dead = np.broadcast_to(mask, plane.gone.shape) & ~plane.gone
+        mask, _ = values.along(site, axis)
+        dead = mask & ~plane.gone
         for why in np.unique(plane.why[dead]):
             labels = channels.labels[site, axis][dead & (plane.why == why)]
             causes.setdefault(int(why), set()).update(labels.tolist())
@@ -201,19 +162,3 @@ def _frozen(program: Program, trace: Trace, choice: Choice) -> list[Frozen]:
             key = label(program.nodes[freeze.node]), freeze.why
             counts[key] = counts.get(key, 0) + found
     return [Frozen(op, channels, why) for (op, why), channels in counts.items()]
-
-
-def _name(program: Program, site: str | tuple[int, int]) -> str:
-    return site if isinstance(site, str) else program.nodes[site[0]].input[site[1]]
-
-
-def _components(left: list[NDArray[np.int64]], right: list[NDArray[np.int64]], count: int) -> NDArray[np.int64]:
-    if not left:
-        return np.arange(count, dtype=np.int64)
-    rows, columns = np.concatenate(left), np.concatenate(right)
-    graph = coo_array((np.ones(rows.size, np.bool_), (rows, columns)), (count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
-
-
-def _split(labels: NDArray[np.int64], starts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return np.split(labels, starts[1:-1])

@@ -50,12 +50,15 @@ def parameters(program: Program) -> int:
 
 def macs(program: Program) -> int:
     """Multiply-accumulates for one sample."""
-    total = sum(_macs(program, node) for node in program.nodes if node.op_type in SUMS)
+    total = sum(node_macs(program, node) for node in program.nodes)
     batches = [program.shapes[name][0] for name in program.inputs if program.shapes.get(name)]
     return total // (batches[0] if batches and program.batched else 1)
 
 
-def _macs(program: Program, node: NodeProto) -> int:
+def node_macs(program: Program, node: NodeProto) -> int:
+    """Multiply-accumulates of one node for the whole probe batch; 0 for everything that is no sum of products."""
+    if node.op_type not in SUMS:
+        return 0
     out = program.shapes.get(node.output[0])
     operands = [program.shapes.get(name) for name in node.input[:2]]
     if out is None or None in operands or all(name in program.constants for name in node.input[:2]):

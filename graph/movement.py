@@ -36,6 +36,8 @@ def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) 
         case "Expand":
             outputs = [data[0].reshape((1,) * (len(out_shapes[0]) - data[0].ndim) + data[0].shape)]
         case "Dropout":
+            if len(node.input) > 2 and node.input[2] and program.known(node.input[2]) != np.False_:
+                raise CannotEvaluate("Dropout: in training")
             outputs = [data[0]] * len(out_shapes)
         case "Pad":
             outputs = [_pad(program, node, data[0], shapes[0], fill)]

@@ -204,6 +204,8 @@ def _infer(program: Program, node: NodeProto, types: dict[str, TypeProto], decla
             data[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
     found: dict[str, TypeProto] = {}
     try:
+        if not all(name in types for name in names):
+            raise LookupError("an input behind an op that onnx does not know")
         schema = defs.get_schema(node.op_type, program.opset if not node.domain else 1, node.domain)
         found = infer_node_outputs(
             schema,
@@ -213,10 +215,11 @@ def _infer(program: Program, node: NodeProto, types: dict[str, TypeProto], decla
             opset_imports=list(program.model.opset_import),
             ir_version=program.model.ir_version,
         )
-    except defs.SchemaError:
-        pass  # an op onnx does not know: its outputs have the shapes the file declares, if any
+    except (defs.SchemaError, LookupError):
+        pass  # its outputs have the shapes that the file declares, if any
     except InferenceError as error:
-        raise ModelError(f"node {label(node)} has inconsistent shapes: {_first_line(error)}") from error
+        if not captured(node):  # what a sub-graph captures is out of the inference's sight
+            raise ModelError(f"node {label(node)} has inconsistent shapes: {_first_line(error)}") from error
     for name in node.output:
         if name in found:
             types[name] = found[name]

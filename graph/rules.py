@@ -31,13 +31,11 @@ Rule = Callable[[Program, NodeProto], Signature | str | None]
 
 SIGNATURES: dict[str, str | Rule] = {
     "AveragePool": "n c ... -> n c ...",
-    "BatchNormalization": "n c ..., c, c, c, c -> n c ...",
     "GlobalAveragePool": "n c ... -> n c ...",
     "GlobalLpPool": "n c ... -> n c ...",
     "GlobalMaxPool": "n c ... -> n c ...",
     "InstanceNormalization": "n c ..., c, c -> n c ...",
     "LpPool": "n c ... -> n c ...",
-    "MaxPool": "n c ... -> n c ..., n c ...",
 }
 
 
@@ -69,8 +67,26 @@ def signature(program: Program, node: NodeProto) -> Signature | None:
     return parse(found, ranks, [len(shape) for shape in outputs if shape is not None])
 
 
+def _single(node: NodeProto) -> bool:
+    return not any(node.output[1:])
+
+
 def _shapes(program: Program, node: NodeProto) -> tuple[list[Shape], Shape]:
     return [program.shapes[name] for name in node.input if name], program.shapes[node.output[0]]
+
+
+@rule("MaxPool")
+def max_pool(program: Program, node: NodeProto) -> str | None:
+    """Without the places of the maxima: they count the elements of all channels."""
+    return "n c ... -> n c ..." if _single(node) else None
+
+
+@rule("BatchNormalization")
+def batch_norm(program: Program, node: NodeProto) -> str | None:
+    """As in inference; before opset 9 it might normalise every pixel by itself."""
+    attribute = attributes(node)
+    trains = attribute.get("training_mode", 0) or not _single(node)
+    return None if trains or not attribute.get("spatial", 1) else "n c ..., c, c, c, c -> n c ..."
 
 
 @rule("Conv")
@@ -142,7 +158,7 @@ def softmax(program: Program, node: NodeProto) -> Signature:
 @rule("RMSNormalization")
 def layer_norm(program: Program, node: NodeProto) -> Signature | None:
     """Normalises over all axes from ``axis`` on."""
-    if len([name for name in node.output if name]) > 1:
+    if not _single(node):
         return None
     rank = len(program.shapes[node.input[0]])
     return _along(program, node, set(range(attributes(node).get("axis", -1) % rank, rank)))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from onnx import ModelProto
 
 from graph.certificate import Certificate, certify
-from graph.choice import Choice, choose
+from graph.choice import choose
 from graph.counts import size
+from graph.planes import Choice
 from graph.program import Program, read
 from graph.surgery import operate
 from graph.trace import Trace, trace

@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from graph.choice import Choice
+from graph.adapt import adapt
 from graph.evaluate import Array
 from graph.patches import PATCHES, Context
+from graph.planes import Axis, Choice
 from graph.program import Program, attributes
+from graph.reads import name_of
 from graph.rules import signature
 from graph.signature import OPAQUE
 from graph.tidy import tidy
-from graph.trace import Read, Site, Trace
+from graph.trace import Read, Site, Trace, Use
 from graph.values import Mask, Values, column_sums
 
 
@@ -31,6 +33,7 @@ class Surgery:
     Attributes:
         constants: new value per use of a constant (node, input slot).
         absorbed: names of the constants that took up the value of a removed channel, by the node that reads it.
+        unscaled: Gemm nodes whose new bias counts once, whatever beta was.
     """
 
     program: Program
@@ -39,10 +42,12 @@ class Surgery:
     values: Values
     constants: dict[tuple[int, int], Array] = field(default_factory=dict)
     absorbed: dict[int, str] = field(default_factory=dict)
+    unscaled: set[int] = field(default_factory=set)
 
     def operate(self) -> ModelProto:
         """The model without the channels that go."""
         self.absorb()
+        self.load_carriers()
         self.slice_constants()
         model = ModelProto()
         model.CopyFrom(self.program.model)
@@ -52,6 +57,7 @@ class Surgery:
             self.patch(index, node)
         self.write(model, edited)
         self.resize_declared(model)
+        adapt(self.program, self.trace, self.choice, model, edited)
         tidy(model)
         return model
 
@@ -59,7 +65,7 @@ class Surgery:
 
     def site(self, index: int, slot: int) -> Site:
         name = self.program.nodes[index].input[slot]
-        return name if name in self.trace.ids else (index, slot)
+        return (index, slot) if (index, slot) in self.trace.ids or name not in self.trace.ids else name
 
     def kept(self, site: Site, axis: int, size: int) -> Mask:
         """Which indices of an axis stay."""
@@ -71,52 +77,69 @@ class Surgery:
     def absorb(self) -> None:
         """Put what removed constant channels contributed into the bias of their reader."""
         for read in self.trace.reads:
+            weight, data = self.operands(read)
             gone = self.choice.gone(*read.left)
-            if gone is None:
+            if gone is None or weight is None or weight in self.choice.carriers:
                 continue
-            total = self.contribution(read, gone)
-            if total is not None and total.any():
-                self.add_bias(read.node, total)
+            mask, value = self.values.along(self.name(data[0]), data[1])
+            value = np.where(mask & gone, value, 0).astype(np.float64)
+            if value.any():
+                total = column_sums(self.values, self.name(weight[0]), self.out_axis(weight), weight[1]) @ value
+                if total.any():
+                    self.add_bias(read.node, total)
 
-    def contribution(self, read: Read, gone: Mask) -> NDArray[np.float64] | None:
-        """Sum of weight times value over the removed indices, float64 [outputs]; ``None`` if nothing can be known."""
-        weights = [axis for axis in (read.left, read.right) if axis[0] not in self.trace.ids]
-        data = [axis for axis in (read.left, read.right) if axis[0] in self.trace.ids]
-        if len(weights) != 1 or len(data) != 1 or not isinstance(weights[0][0], tuple):
-            return None
-        known = self.values.of(self.name(data[0][0]))
-        if known is None:
-            return None
-        mask, value = known.along(data[0][1])
-        value = np.where(mask & gone, value, 0).astype(np.float64)
-        if not value.any():
-            return None
-        (node, slot), axis = weights[0]
-        found = signature(self.program, self.program.nodes[node])
+    def load_carriers(self) -> None:
+        """Add the weights of removed constant channels to the one that stays for them, scaled by their values."""
+        for read in self.trace.reads:
+            weight, data = self.operands(read)
+            gone = self.choice.gone(*read.left)
+            if gone is None or weight is None or weight not in self.choice.carriers:
+                continue
+            (site, axis), carrier = weight, self.choice.carriers[weight]
+            mask, value = self.values.along(self.name(data[0]), data[1])
+            share = np.where(mask & gone, value, 0).astype(np.float64) / float(value[carrier])
+            if share.any():
+                array = self.program.constants[self.name(site)]
+                column = np.tensordot(array.astype(np.float64), share, (axis, 0))
+                array, at = array.copy(), (slice(None),) * axis + (carrier,)
+                array[at] = (array[at] + column).astype(array.dtype)
+                self.constants[site] = array
+                self.absorbed[read.node] = f"{self.name(site)}[{axis}]"
+
+    def operands(self, read: Read) -> tuple[tuple[Use, int] | None, Axis]:
+        """The axes of the weight (``None`` if there is none) and of the activation that a sum runs over."""
+        for (site, axis), data in ((read.left, read.right), (read.right, read.left)):
+            if isinstance(site, tuple) and site not in self.trace.ids:
+                return (site, axis), data
+        return None, read.left
+
+    def out_axis(self, weight: tuple[Use, int]) -> int:
+        """The axis of a weight that makes output channels."""
+        (index, slot), _ = weight
+        found = signature(self.program, self.program.nodes[index])
         assert found is not None
-        letters = found.operands[slot]
-        out_axis = next(place for place, letter in enumerate(letters) if letter != OPAQUE and letter in found.outputs[0])
-        return column_sums(self.values, self.program.nodes[node].input[slot], out_axis, axis) @ value
+        made = found.outputs[0]
+        return next(a for a, letter in enumerate(found.operands[slot]) if letter != OPAQUE and letter in made)
 
     def name(self, site: Site) -> str:
-        return site if isinstance(site, str) else self.program.nodes[site[0]].input[site[1]]
+        return name_of(self.program, site)
 
     def add_bias(self, index: int, total: NDArray[np.float64]) -> None:
         node = self.program.nodes[index]
-        attribute = attributes(node)
-        dtype = self.program.constants[node.input[1]].dtype if node.input[1] in self.program.constants else np.float32
-        old: Array = np.zeros(1)
-        if len(node.input) > 2 and node.input[2]:
-            old = self.program.constants[node.input[2]].astype(np.float64)
-        scaled = total * attribute.get("alpha", 1.0) / attribute.get("beta", 1.0) if node.op_type == "Gemm" else total
-        self.constants[index, 2] = (old + scaled).astype(dtype)
-        self.absorbed[index] = node.input[2] if len(node.input) > 2 and node.input[2] else f"{node.output[0]}_bias"
+        weight = next(name for name in node.input if name in self.program.constants)
+        present = len(node.input) > 2 and bool(node.input[2])
+        old: Array = self.program.constants[node.input[2]].astype(np.float64) if present else np.zeros(1)
+        if node.op_type == "Gemm":  # alpha A B + beta C: the new C counts once
+            old, total = attributes(node).get("beta", 1.0) * old, attributes(node).get("alpha", 1.0) * total
+            self.unscaled.add(index)
+        self.constants[index, 2] = (old + total).astype(self.program.constants[weight].dtype)
+        self.absorbed[index] = node.input[2] if present else f"{node.output[0]}_bias"
 
     def slice_constants(self) -> None:
         """Cut out of every use of a constant what its node no longer sees."""
         cuts: dict[tuple[int, int], dict[int, Mask]] = {}
         for (site, axis), plane in self.choice.planes.items():
-            if isinstance(site, tuple) and plane.gone.any():
+            if isinstance(site, tuple) and site not in self.trace.edges and plane.gone.any():
                 cuts.setdefault(site, {})[axis] = ~plane.gone
         for use, out in self.trace.follows.items():
             shape, rank = self.program.shapes[self.name(use)], len(self.program.shapes[out])
@@ -125,7 +148,7 @@ class Surgery:
                 if gone is not None and size > 1:
                     cuts.setdefault(use, {})[axis] = ~gone
         for index, slot in self.constants:  # a new bias has the outputs' full length
-            gone = self.choice.gone(self.program.nodes[index].output[0], self.out_axis(index))
+            gone = self.choice.gone(self.program.nodes[index].output[0], self.bias_axis(index)) if slot == 2 else None
             if gone is not None:
                 cuts[index, slot] = {self.constants[index, slot].ndim - 1: ~gone}
         for use, axes in cuts.items():
@@ -136,7 +159,7 @@ class Surgery:
                 array = array.compress(kept, axis)
             self.constants[use] = array
 
-    def out_axis(self, index: int) -> int:
+    def bias_axis(self, index: int) -> int:
         """The axis of the output that a bias lies along."""
         node = self.program.nodes[index]
         return 1 if node.op_type in ("Conv", "ConvTranspose", "Gemm") else len(self.program.shapes[node.output[0]]) - 1
@@ -145,6 +168,8 @@ class Surgery:
 
     def patch(self, index: int, node: NodeProto) -> None:
         """Rewrite the sizes, bounds and indices that a node carries itself."""
+        if index in self.unscaled:
+            _set_attribute(node, "beta", None)
         if node.op_type not in PATCHES or not self.touches(index):
             return
         shapes = self.program.shapes

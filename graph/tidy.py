@@ -21,6 +21,7 @@ def tidy(model: ModelProto) -> None:
     alive |= {name for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)}  # Constant nodes
     _keep(model.graph.node, lambda node: not alive.isdisjoint(node.output))
     _keep(model.graph.initializer, lambda tensor: tensor.name in used)
+    _keep(model.graph.value_info, lambda value: value.name in alive)
 
 
 def _keep(entries: Any, wanted: Callable[[Any], bool]) -> None:

@@ -8,6 +8,7 @@ Connected components are solved once, at the end. Id 0 is what may never go.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,11 +25,16 @@ from graph.signature import OPAQUE, Signature
 
 Ids = NDArray[np.int64]
 
-#: A tensor with channels: an activation by name, or a constant by the use that a node makes of it (exporters merge
-#: equal constants, so what one use may lose says nothing about another).
-Site = str | tuple[int, int]
+#: A tensor with channels: an activation by name, or the use (node, input slot) that a node makes of a tensor. Constants
+#: are always told apart by use, since exporters merge equal ones. So are activations at forks and joins, where one
+#: consumer may ignore a channel that another one needs.
+Use = tuple[int, int]
+Site = str | Use
 
 FROZEN = 0
+
+#: Ops to which a channel that one operand lacks is a zero.
+JOINS = {"Add", "Sum"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Trace:
         ids: collapsed id arrays; equal ids are one channel. Weights of contractions have none, their axes are linked.
         shapes: full shape of every site.
         follows: constants of element-wise ops, which lose what the output named with them loses.
+        edges: uses of an activation that have channels of their own, with the activation's name.
         count: number of distinct ids, the frozen one included.
     """
 
@@ -74,8 +81,14 @@ class Trace:
     links: list[Link] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
-    follows: dict[tuple[int, int], str] = field(default_factory=dict)
+    follows: dict[Use, str] = field(default_factory=dict)
+    edges: dict[Use, str] = field(default_factory=dict)
     count: int = 1
+
+    def varying(self, site: Site) -> list[int]:
+        """Axes of ``site`` along which its channels differ."""
+        ids = self.ids.get(site)
+        return [] if ids is None else [axis for axis, size in enumerate(ids.shape) if size > 1]
 
 
 def trace(program: Program) -> Trace:
@@ -95,6 +108,9 @@ class _Tracer:
         self.program = program
         self.trace = Trace()
         self.same: list[tuple[Ids, Ids]] = []
+        self.uses = Counter(name for node in program.nodes for name in [*node.input, *captured(node)])
+        self.uses.update(value.name for value in program.model.graph.output)
+        self.concatenated = {node.output[0] for node in program.nodes if node.op_type == "Concat"}
 
     # -- ids
 
@@ -119,9 +135,24 @@ class _Tracer:
         return self.program.shapes[name]
 
     def site(self, index: int, slot: int) -> Site:
-        """The operand in ``slot`` of node ``index``: an activation, or this use of a constant."""
+        """The operand in ``slot`` of node ``index``: an activation, or this use of one or of a constant."""
         name = self.program.nodes[index].input[slot]
-        return name if name in self.trace.ids else (index, slot)
+        return (index, slot) if (index, slot) in self.trace.ids or name not in self.trace.ids else name
+
+    def use(self, index: int, slot: int) -> Site:
+        """Like `site`, but at a fork or join the use gets channels of its own.
+
+        Movement has none: a Gather before a Concat is better placed behind it.
+        """
+        node, name = self.program.nodes[index], self.program.nodes[index].input[slot]
+        site = self.site(index, slot)
+        if site != name or node.op_type in MOVEMENT or len(self.trace.varying(name)) != 1:
+            return site
+        if self.uses[name] > 1 or node.op_type in JOINS or name in self.concatenated:
+            unique, places = np.unique(self.trace.ids[name], return_inverse=True)
+            self.trace.edges[index, slot] = name
+            self.put((index, slot), self.fresh(unique.shape)[places.reshape(self.trace.ids[name].shape)])
+        return self.site(index, slot)
 
     def freeze(self, index: int | None, site: Site, axis: int | None, why: str) -> None:
         if site in self.trace.ids:
@@ -171,6 +202,8 @@ class _Tracer:
             return self.give_up(index, node, str(reason))
         for name, ids in zip([name for name in node.output if name], outputs, strict=True):
             self.put(name, ids)
+        for name in node.input[len(operands) :]:
+            self.freeze(index, name, None, "shape or index")
         self.freeze_unwritable(index, node)
 
     def freeze_unwritable(self, index: int, node: NodeProto) -> None:
@@ -197,8 +230,10 @@ class _Tracer:
             if not name:
                 continue
             if name in self.trace.ids:
-                lead = (1,) * (rank - len(self.program.shapes[name]))
-                operands.append((name, self.trace.ids[name].reshape(lead + self.trace.ids[name].shape), lead + self.shape(name)))
+                site = self.use(index, slot)
+                own = self.trace.ids[site]
+                lead = (1,) * (rank - own.ndim)
+                operands.append((site, own.reshape(lead + own.shape), lead + self.shape(name)))
             else:
                 self.trace.follows[index, slot] = out
         if not operands:  # constants of an unknown kind: nothing to remove
@@ -239,10 +274,12 @@ class _Tracer:
         uses: dict[str, list[tuple[Site, int]]] = {}
         summed: dict[str, list[tuple[Site, int]]] = {}
         blocked: set[str] = set()
+        for name in node.input[len(found.operands) :]:
+            self.freeze(index, name, None, "no rule")
         for slot, letters in enumerate(found.operands):
             if slot >= len(node.input) or not node.input[slot]:
                 continue
-            site = self.site(index, slot)
+            site = self.use(index, slot)
             shape = self.shape(site)
             ids = self.trace.ids.get(site)
             self.trace.shapes[site] = shape

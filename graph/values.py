@@ -1,7 +1,7 @@
-"""Step 2: what is known about values without knowing the input?
+"""Step 2: what is known about values without knowing the input.
 
 The graph is run on the *unknown* input over collapsed arrays. Unknown is a mask of its own, never NaN, since
-comparisons, Cast and MaxPool would turn NaN into false facts. ``0 * unknown = 0`` holds for finite activations.
+comparisons, Cast and MaxPool would turn NaN into false facts. ``0 * unknown = 0`` is right for finite values.
 """
 
 from __future__ import annotations
@@ -29,18 +29,17 @@ class Known:
     value: Array
     mask: Mask
 
+    def over(self, axes: tuple[int, ...]) -> Known:
+        """What is known and the same all along ``axes``, which are cut to size 1."""
+        value = np.broadcast_to(self.value, np.broadcast_shapes(self.value.shape, self.mask.shape))
+        low, high = value.min(axes, keepdims=True), value.max(axes, keepdims=True)
+        return Known(low, self.mask.all(axes, keepdims=True) & (low == high))
+
     def along(self, axis: int) -> tuple[Mask, Array]:
         """Per index of ``axis``: is it known and the same everywhere else, and which value is it (0 if not)."""
-        others = tuple(a for a in range(self.value.ndim) if a != axis)
-        value = np.broadcast_to(self.value, np.broadcast_shapes(self.value.shape, self.mask.shape))
-        low, high = value.min(others), value.max(others)
-        mask = self.mask.all(others) & (low == high)
-        return mask, np.where(mask, low, np.zeros((), value.dtype))
-
-    @property
-    def whole(self) -> bool:
-        """Whether every element is known."""
-        return bool(self.mask.all())
+        known = self.over(tuple(a for a in range(self.value.ndim) if a != axis))
+        mask = known.mask.ravel()
+        return mask, np.where(mask, known.value.ravel(), np.zeros((), known.value.dtype))
 
 
 @dataclass
@@ -65,6 +64,15 @@ class Values:
             return Known(value, np.ones((1,) * value.ndim, np.bool_))
         return None
 
+    def along(self, name: str, axis: int) -> tuple[Mask, Array]:
+        """`Known.along` at full length; nothing is known of a tensor that is absent."""
+        size = self.program.shapes[name][axis]
+        known = self.of(name)
+        if known is None:
+            return np.zeros(size, np.bool_), np.zeros(size, np.float32)
+        mask, value = known.along(axis)
+        return np.broadcast_to(mask, size), np.broadcast_to(value, size)
+
     def nonzero(self, name: str, axes: tuple[int, ...]) -> Mask:
         """Where a constant has any nonzero element, reduced over the other ``axes``."""
         key = (name, axes)
@@ -83,12 +91,12 @@ class Values:
             return bool(np.isfinite(value.sum(dtype=np.float64)) or np.isfinite(value).all())
 
 
-Rule = Callable[[Values, NodeProto, Signature], list[Known | None]]
+Rule = Callable[[Values, NodeProto, Signature], Known | None]
 RULES: dict[str, Rule] = {}
 
 
 def rule(*ops: str) -> Callable[[Rule], Rule]:
-    """Decorator that files the values of ops with a signature."""
+    """Decorator that files what is known of the first output of ops with a signature."""
 
     def file(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(ops, function))
@@ -119,210 +127,212 @@ def _outputs(values: Values, node: NodeProto) -> list[Known | None]:
         if node.op_type in ELEMENTWISE:
             return [_elementwise(values, node)]
         if node.op_type in MOVEMENT:
-            return list(_movement(values, node))
+            return _movement(values, node)
     except CannotEvaluate:
         return []
-    if node.op_type in RULES:
-        found = signature(values.program, node)
-        if found is not None:
-            return RULES[node.op_type](values, node, found)
-    return []
+    found = signature(values.program, node) if node.op_type in RULES else None
+    return [RULES[node.op_type](values, node, found)] if found is not None else []
 
 
 def _elementwise(values: Values, node: NodeProto) -> Known | None:
-    operands = [values.of(name) if name else None for name in node.input]
-    if all(known is None or name in values.program.constants for known, name in zip(operands, node.input, strict=True)):
-        if node.op_type != "Mul":
-            return None
+    """Known where every operand is, and where a factor is zero."""
+    product = node.op_type == "Mul"
     rank = len(values.program.shapes[node.output[0]])
-    masks, arrays, zeros = [], [], []
+    operands = [values.of(name) if name else None for name in node.input]
+    dtype = next((known.value.dtype for known in operands if known), None)
+    partial = any(name and not known for name, known in zip(node.input, operands, strict=True))
+    if dtype is None or (partial and not product):
+        return None
+    arrays: list[Array | None] = []
+    sure = np.ones((1,) * rank, np.bool_)
+    zero = np.zeros((1,) * rank, np.bool_)
     for name, known in zip(node.input, operands, strict=True):
         if not name:
             arrays.append(None)
             continue
-        if known is None:  # any value will do where the mask says unknown
-            known = Known(np.ones((1,) * len(values.program.shapes[name]), _dtype(values, node)), np.zeros((), np.bool_))
-        arrays.append(known.value)
-        masks.append(_lead(known.mask, rank))
-        zeros.append(_lead(known.mask & (known.value == 0), rank))
-    mask = np.logical_and.reduce(np.broadcast_arrays(*masks)) if len(masks) > 1 else masks[0]
+        if known is None:
+            ones = (1,) * len(values.program.shapes[name])
+            known = Known(np.ones(ones, dtype), np.zeros(ones, np.bool_))
+        array = np.where(known.mask, known.value, np.ones((), known.value.dtype))  # finite where it is unknown
+        arrays.append(array)
+        sure = sure & known.mask
+        zero = zero | (known.mask & (array == 0))
     value = values.program.evaluate(node, arrays)[0]
-    if node.op_type == "Mul":
-        zero = np.logical_or.reduce(np.broadcast_arrays(*zeros))
-        mask, value = mask | zero, np.where(zero, np.zeros((), value.dtype), value)
-    mask = mask & ~np.isnan(value) if np.issubdtype(value.dtype, np.floating) else mask
-    return Known(collapse(np.broadcast_to(value, np.broadcast_shapes(value.shape, mask.shape))), collapse(mask))
-
-
-def _dtype(values: Values, node: NodeProto) -> np.dtype:  # type: ignore[type-arg]
-    for name in node.input:
-        known = values.of(name) if name else None
-        if known is not None and known.value.dtype != np.bool_:
-            return known.value.dtype
-    return np.dtype(np.float32)
-
-
-def _lead(array: Mask, rank: int) -> Mask:
-    return array.reshape((1,) * (rank - array.ndim) + array.shape)
+    mask = sure | zero if product else sure
+    if np.issubdtype(value.dtype, np.floating):
+        mask = mask & ~np.isnan(value)
+    return Known(collapse(value), collapse(mask))
 
 
 def _movement(values: Values, node: NodeProto) -> list[Known | None]:
     program = values.program
-    operands = [values.of(name) for name in data_inputs(node)]
-    if all(known is None for known in operands):
+    names = data_inputs(node)
+    operands = [values.of(name) for name in names]
+    dtype = next((known.value.dtype for known in operands if known), None)
+    if dtype is None:
         return []
-    dtype = next(known.value.dtype for known in operands if known is not None)
     data, masks = [], []
-    for name, known in zip(data_inputs(node), operands, strict=True):
+    for name, known in zip(names, operands, strict=True):
         ones = (1,) * len(program.shapes[name])
         data.append(known.value if known else np.zeros(ones, dtype))
-        masks.append(known.mask.reshape(known.mask.shape or ones) if known else np.zeros(ones, np.bool_))
-    fill = np.zeros((), dtype)
-    if node.op_type == "Pad":
-        written = program.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-        fill = np.asarray(attributes(node).get("value", 0) if written is None else written).reshape(()).astype(dtype)
+        masks.append(known.mask if known else np.zeros(ones, np.bool_))
+    fill = _fill(program, node).astype(dtype) if node.op_type == "Pad" else np.zeros((), dtype)
     moved = move(program, node, data, fill)
-    known = move(program, node, masks, np.ones((), np.bool_))
+    sure = move(program, node, masks, np.ones((), np.bool_))
     if node.op_type == "Pad":
-        for axis, widths in enumerate(paddings(program, node)):
-            if any(widths) and data[0].shape[axis] == 1:  # the border holds another value than the inside
-                known = [mask & (value == fill) for mask, value in zip(known, moved, strict=True)]
-    return [Known(value, mask) for value, mask in zip(moved, known, strict=True)]
+        bordered = [any(widths) for widths in paddings(program, node)]
+        if any(wide and size == 1 for wide, size in zip(bordered, data[0].shape, strict=True)):
+            sure = [mask & (value == fill) for mask, value in zip(sure, moved, strict=True)]  # no border in `moved`
+    if node.op_type == "Dropout":
+        moved = moved[:1]  # the second output is its mask
+    return [Known(value, mask) for value, mask in zip(moved, sure, strict=False)]
 
 
-def _bias(values: Values, node: NodeProto, slot: int, size: int) -> NDArray[np.float64] | None:
-    if len(node.input) <= slot or not node.input[slot]:
-        return np.zeros(size)
-    name = node.input[slot]
-    if name not in values.program.constants:
-        return None
-    value = values.program.constants[name].astype(np.float64)
-    return np.broadcast_to(value, (size,)) if value.size in (1, size) and value.ndim < 2 else None
-
-
-@rule("Conv", "ConvTranspose", "Gemm", "MatMul")
-def _contraction(values: Values, node: NodeProto, found: Signature) -> list[Known | None]:
-    """An output channel is known if every input channel with a nonzero weight in it is."""
-    data, weight = node.input[:2]
-    constants = values.program.constants
-    if weight not in constants or data in constants:
-        return []
-    summed = found.summed & set(found.operands[0])
-    produced = [letter for letter in found.operands[1] if letter in found.outputs[0] and letter != OPAQUE]
-    if len(summed) != 1 or len(produced) != 1:
-        return _depthwise(values, node, found) if not summed else []
-    letter, born = summed.pop(), produced[0]
-    axis, out_axis = found.operands[1].index(letter), found.operands[1].index(born)
-    used = values.nonzero(weight, (out_axis, axis))
-    if out_axis > axis:
-        used = used.T
-    known = values.of(data)
-    size = used.shape[1]
-    mask, value = known.along(found.operands[0].index(letter)) if known else (np.zeros(size, np.bool_), np.zeros(size))
-    if mask.size == 1:
-        mask, value = np.broadcast_to(mask, size), np.broadcast_to(value, size)
-    if absorbs_border(node) is False:
-        mask = mask & (value == 0)
-    out_mask = ~(used & ~mask).any(1) if values.finite(weight) else np.zeros(len(used), np.bool_)
-    bias = _bias(values, node, 2, len(used))
-    if bias is None or not out_mask.any():
-        return []
-    scale = attributes(node).get("alpha", 1.0), attributes(node).get("beta", 1.0)
-    total = scale[1] * bias
-    if (value != 0).any():
-        total = total + scale[0] * column_sums(values, weight, out_axis, axis) @ np.where(mask, value, 0).astype(np.float64)
-    place = found.outputs[0].index(born)
-    shape = [-1 if a == place else 1 for a in range(len(found.outputs[0]))]
-    dtype = constants[weight].dtype
-    return [Known(total.astype(dtype).reshape(shape), out_mask.reshape(shape))]
-
-
-def _depthwise(values: Values, node: NodeProto, found: Signature) -> list[Known | None]:
-    known, weight = values.of(node.input[0]), node.input[1]
-    if node.op_type != "Conv" or not values.finite(weight):
-        return []
-    size = values.program.shapes[weight][0]
-    mask, value = known.along(1) if known else (np.zeros(size, np.bool_), np.zeros(size))
-    mask, value = np.broadcast_to(mask, size), np.broadcast_to(value, size)
-    if absorbs_border(node) is False:
-        mask = mask & (value == 0)
-    unused = ~values.nonzero(weight, (0,))
-    bias = _bias(values, node, 2, size)
-    if bias is None:
-        return []
-    array = values.program.constants[weight]
-    total = bias + array.astype(np.float64).sum(tuple(range(1, array.ndim))) * np.where(mask, value, 0)
-    shape = [-1 if axis == 1 else 1 for axis in range(array.ndim)]
-    return [Known(total.astype(array.dtype).reshape(shape), (mask | unused).reshape(shape))]
+def _fill(program: Program, node: NodeProto) -> Array:
+    """What Pad writes."""
+    if len(node.input) < 3 or not node.input[2]:
+        return np.asarray(attributes(node).get("value", 0))
+    if node.input[2] not in program.constants:
+        raise CannotEvaluate("Pad: its value is computed from the input")
+    return program.constants[node.input[2]].reshape(())
 
 
 def column_sums(values: Values, weight: str, out_axis: int, axis: int) -> NDArray[np.float64]:
     """Weights summed over everything but (output, input) channel, float64 [out, in]."""
     array = values.program.constants[weight].astype(np.float64)
-    others = tuple(a for a in range(array.ndim) if a not in (out_axis, axis))
-    sums = array.sum(others) if others else array
+    sums = array.sum(tuple(a for a in range(array.ndim) if a not in (out_axis, axis)))
     return sums.T if out_axis > axis else sums
+
+
+def padded(node: NodeProto) -> bool:
+    """Whether a convolution or pooling op may see elements outside its input."""
+    attribute = attributes(node)
+    return any(attribute.get("pads", [])) or attribute.get("auto_pad", b"") not in (b"", b"NOTSET", b"VALID")
 
 
 def absorbs_border(node: NodeProto) -> bool:
     """Whether a constant input channel adds the same to every output position, so that a bias can stand for it."""
-    if node.op_type in ("Gemm", "MatMul"):
-        return True
+    return node.op_type in ("Gemm", "MatMul") or (node.op_type == "Conv" and not padded(node))
+
+
+@rule("Conv", "ConvTranspose", "Gemm", "MatMul")
+def _contraction(values: Values, node: NodeProto, found: Signature) -> Known | None:
+    """An output channel is known if every input channel with a nonzero weight in it is."""
+    data, weight = node.input[:2]
+    if weight not in values.program.constants or data in values.program.constants:
+        return _zeros(values, node, found)
+    if not values.finite(weight):
+        return None
+    born = [letter for letter in found.operands[1] if letter in found.outputs[0] and letter != OPAQUE]
+    if len(born) != 1:
+        return None
+    out_axis = found.operands[1].index(born[0])
+    bias = _bias(values, node, values.program.shapes[weight][out_axis])
+    if bias is None:
+        return None
+    if found.summed:  # one letter: that of the input channels
+        (letter,) = found.summed
+        axis = found.operands[1].index(letter)
+        mask, value = _read(values, node, found.operands[0].index(letter))
+        used = values.nonzero(weight, tuple(sorted((out_axis, axis))))
+        sure = ~((used.T if out_axis > axis else used) & ~mask).any(1)
+        total = column_sums(values, weight, out_axis, axis) @ value if value.any() else np.zeros(1)
+    else:  # depthwise
+        mask, value = _read(values, node, found.operands[0].index(born[0]))
+        sure = mask | ~values.nonzero(weight, (out_axis,))
+        array = values.program.constants[weight].astype(np.float64)
+        total = array.sum(tuple(range(1, array.ndim))) * value
     attribute = attributes(node)
-    padded = any(attribute.get("pads", [])) or attribute.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID", b"")
-    return node.op_type == "Conv" and not padded
+    total = attribute.get("alpha", 1.0) * total + attribute.get("beta", 1.0) * bias
+    shape = [-1 if letter == born[0] else 1 for letter in found.outputs[0]]
+    return Known(total.astype(values.program.constants[weight].dtype).reshape(shape), sure.reshape(shape))
+
+
+def _zeros(values: Values, node: NodeProto, found: Signature) -> Known | None:
+    """A sum of products is zero if every product has a zero factor, be it of two activations."""
+    program = values.program
+    if node.op_type not in ("Gemm", "MatMul") or len(node.input) > 2:
+        return None
+    nonzero: list[Array | None] = []
+    for name, letters in zip(node.input, found.operands, strict=True):
+        known = values.of(name)
+        finite = name not in program.constants or values.finite(name)
+        zero = known.mask & (known.value == 0) if known and finite else np.zeros((1,) * len(letters), np.bool_)
+        full = zip(letters, program.shapes[name], zero.shape, strict=True)
+        sizes = [size if letter in found.summed else own for letter, size, own in full]
+        nonzero.append(np.broadcast_to(~zero, sizes).astype(np.float32))
+    try:
+        sure = program.evaluate(node, nonzero)[0] == 0
+    except CannotEvaluate:
+        return None
+    return Known(np.zeros((1,) * sure.ndim, np.float32), collapse(sure))
+
+
+def _read(values: Values, node: NodeProto, axis: int) -> tuple[Mask, NDArray[np.float64]]:
+    """Channels of the first operand whose contribution is the same at every position, and their value (else 0)."""
+    mask, value = values.along(node.input[0], axis)
+    if not absorbs_border(node):
+        mask = mask & (value == 0)
+    return mask, np.where(mask, value, 0).astype(np.float64)
+
+
+def _bias(values: Values, node: NodeProto, size: int) -> NDArray[np.float64] | None:
+    """One value per output channel; ``None`` if it is computed, or differs between samples."""
+    if len(node.input) < 3 or not node.input[2]:
+        return np.zeros(size)
+    value = values.program.constants.get(node.input[2])
+    if value is None or (value.size != 1 and (value.size, value.shape[-1]) != (size, size)):
+        return None
+    return np.broadcast_to(value.ravel().astype(np.float64), size)
 
 
 @rule("BatchNormalization")
-def _batch_norm(values: Values, node: NodeProto, found: Signature) -> list[Known | None]:
+def _batch_norm(values: Values, node: NodeProto, found: Signature) -> Known | None:
     """``scale (x - mean) / sqrt(var + epsilon) + shift``: with a zero scale the shift, whatever x is."""
-    if any(name not in values.program.constants for name in node.input[1:]):
-        return []
-    scale, shift, mean, var = (values.program.constants[name].astype(np.float64) for name in node.input[1:5])
-    known = values.of(node.input[0])
-    size = len(scale)
-    mask, value = known.along(1) if known else (np.zeros(size, np.bool_), np.zeros(size))
+    constants = values.program.constants
+    if any(name not in constants for name in node.input[1:]):
+        return None
+    scale, shift, mean, var = (constants[name].astype(np.float64) for name in node.input[1:5])
+    mask, value = values.along(node.input[0], 1)
     with np.errstate(all="ignore"):
         factor = scale / np.sqrt(var + attributes(node).get("epsilon", 1e-5))
-        total = np.where(factor == 0, shift, factor * (np.where(mask, value, 0) - mean) + shift)
-    shape = [-1 if axis == 1 else 1 for axis in range(len(found.outputs[0]))]
+        total = factor * (value - mean) + shift
     sure = (mask | (factor == 0)) & np.isfinite(total)
-    dtype = values.program.constants[node.input[1]].dtype
-    return [Known(total.astype(dtype).reshape(shape), sure.reshape(shape))]
+    shape = [-1 if letter == "c" else 1 for letter in found.outputs[0]]
+    return Known(total.astype(constants[node.input[1]].dtype).reshape(shape), sure.reshape(shape))
 
 
-@rule("MaxPool", "GlobalMaxPool", "GlobalAveragePool", "AveragePool", "ReduceMean", "ReduceMax", "ReduceMin", "Resize", "Upsample")
-def _average(values: Values, node: NodeProto, found: Signature) -> list[Known | None]:
+@rule("MaxPool", "GlobalMaxPool", "GlobalAveragePool", "AveragePool", "ReduceMean", "ReduceMax", "ReduceMin")
+def _average(values: Values, node: NodeProto, found: Signature) -> Known | None:
     """Whatever averages or selects keeps a constant; only padding that counts as zeros spoils it."""
     attribute = attributes(node)
-    spoiled = node.op_type == "AveragePool" and attribute.get("count_include_pad", 0) and not absorbs_border_pool(node)
-    spoiled = spoiled or (node.op_type == "Resize" and attribute.get("mode", b"nearest") != b"nearest")
+    outside = padded(node) or attribute.get("ceil_mode", 0)
+    spoiled = node.op_type == "AveragePool" and attribute.get("count_include_pad", 0) and outside
     return _carry(values, node, found, zero_only=bool(spoiled))
 
 
+@rule("Resize", "Upsample")
+def _resize(values: Values, node: NodeProto, found: Signature) -> Known | None:
+    """Repeating keeps a constant, interpolation keeps it up to rounding; outside its input it has another value."""
+    attribute = attributes(node)
+    if attribute.get("coordinate_transformation_mode", b"") == b"tf_crop_and_resize":
+        return None
+    return _carry(values, node, found, zero_only=attribute.get("mode", b"nearest") != b"nearest")
+
+
 @rule("ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare", "GlobalLpPool", "LpPool")
-def _zero_keeping(values: Values, node: NodeProto, found: Signature) -> list[Known | None]:
+def _zero_keeping(values: Values, node: NodeProto, found: Signature) -> Known | None:
     """Sums keep zeros."""
     return _carry(values, node, found, zero_only=True)
 
 
-def absorbs_border_pool(node: NodeProto) -> bool:
-    """Whether a pooling op sees no padding."""
-    attribute = attributes(node)
-    return not any(attribute.get("pads", [])) and attribute.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID", b"")
-
-
-def _carry(values: Values, node: NodeProto, found: Signature, zero_only: bool) -> list[Known | None]:
+def _carry(values: Values, node: NodeProto, found: Signature, zero_only: bool) -> Known | None:
     known = values.of(node.input[0])
     if known is None:
-        return []
-    letters, out = found.operands[0], found.outputs[0]
-    mixed = tuple(axis for axis, letter in enumerate(letters) if letter == OPAQUE)
-    value = np.broadcast_to(known.value, np.broadcast_shapes(known.value.shape, known.mask.shape))
-    low, high = value.min(mixed, keepdims=True), value.max(mixed, keepdims=True)
-    mask = known.mask.all(mixed, keepdims=True) & (low == high)
-    if zero_only:
-        mask = mask & (low == 0)
-    if len(out) != len(letters):  # the reduced axes are gone
-        low, mask = low.squeeze(mixed), mask.squeeze(mixed)
-    return [Known(low, mask)]
+        return None
+    mixed = tuple(axis for axis, letter in enumerate(found.operands[0]) if letter == OPAQUE)
+    known = known.over(mixed)
+    value, mask = known.value, known.mask & (known.value == 0) if zero_only else known.mask
+    if len(found.outputs[0]) != value.ndim:  # the reduced axes are gone
+        value, mask = value.squeeze(mixed), mask.squeeze(mixed)
+    return Known(value, mask)

@@ -1,0 +1,91 @@
+"""Wire the rewritten model: leave out what vanished, put in the adapters at forks and joins."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+
+from graph.planes import Choice
+from graph.program import Program
+from graph.trace import JOINS, Trace
+from graph.values import Mask
+
+
+def adapt(program: Program, trace: Trace, choice: Choice, model: ModelProto, nodes: list[NodeProto]) -> None:
+    """Edit ``nodes``, which lie in ``model`` in the order of ``program.nodes``, in place."""
+    adapters = _Adapters(program, model)
+    for index, node in enumerate(nodes):
+        for slot, name in enumerate(program.nodes[index].input):
+            if (index, slot) in trace.edges and name not in choice.dropped:
+                (axis,) = trace.varying((index, slot))
+                kept = ~choice.planes[name, axis].gone
+                wanted = ~choice.planes[(index, slot), axis].gone
+                if not np.array_equal(kept, wanted) and wanted.any():
+                    node.input[slot] = adapters.between(name, axis, kept, wanted)
+    replaced: dict[str, str] = {}
+    for node in nodes:
+        left = [replaced.get(name, name) for name in node.input if name not in choice.dropped]
+        if node.op_type in JOINS | {"Concat"} and not choice.dropped.issuperset(node.output):
+            if len(left) == 1 and node.output[0] not in adapters.outputs:
+                replaced[node.output[0]] = left[0]
+            elif len(left) == 1:
+                node.op_type = "Identity"
+                del node.attribute[:]
+            if len(left) < len(node.input):
+                node.input[:] = left
+        for slot, name in enumerate(node.input):
+            if name in replaced:
+                node.input[slot] = replaced[name]
+    adapters.insert(model.graph)
+    for place in reversed(range(len(model.graph.node))):
+        if choice.dropped.issuperset(model.graph.node[place].output):
+            del model.graph.node[place]
+    for place in reversed(range(len(model.graph.value_info))):
+        if model.graph.value_info[place].name in choice.dropped | set(replaced):
+            del model.graph.value_info[place]
+
+
+class _Adapters:
+    """New nodes, one chain per tensor and set of channels, whoever uses it."""
+
+    def __init__(self, program: Program, model: ModelProto) -> None:
+        self.program, self.model = program, model
+        self.outputs = {value.name for value in model.graph.output}
+        self.chains: dict[tuple[str, bytes], str] = {}
+        self.nodes: dict[str, list[NodeProto]] = {}
+
+    def between(self, name: str, axis: int, kept: Mask, wanted: Mask) -> str:
+        """The tensor ``name``, which has the channels ``kept``, with the channels ``wanted``, zero where it lacks them."""
+        key = name, wanted.tobytes()
+        if key not in self.chains:
+            self.chains[key] = self._build(name, axis, kept, wanted)
+        return self.chains[key]
+
+    def _build(self, name: str, axis: int, kept: Mask, wanted: Mask) -> str:
+        place = np.where(kept, np.cumsum(kept) - 1, kept.sum())[wanted]  # what is not kept reads one zero behind the rest
+        stem = f"{name}_channels{len(self.nodes.get(name, [])) or ''}"
+        source = name
+        chain = self.nodes.setdefault(name, [])
+        if not kept[wanted].all():
+            source = f"{stem}_padded"
+            chain.append(self._pad(name, source, axis))
+        indices = numpy_helper.from_array(place.astype(np.int64), f"{stem}_indices")
+        self.model.graph.initializer.append(indices)
+        chain.append(helper.make_node("Gather", [source, indices.name], [stem], name=stem, axis=axis))
+        return stem
+
+    def _pad(self, name: str, out: str, axis: int) -> NodeProto:
+        widths = [0] * (2 * len(self.program.shapes[name]))
+        widths[len(widths) // 2 + axis] = 1
+        if self.program.opset < 11:
+            return helper.make_node("Pad", [name], [out], name=out, pads=widths)
+        pads = numpy_helper.from_array(np.array(widths, np.int64), f"{out}_widths")
+        self.model.graph.initializer.append(pads)
+        return helper.make_node("Pad", [name, pads.name], [out], name=out)
+
+    def insert(self, graph: GraphProto) -> None:
+        """Put every chain behind the node that computes its tensor."""
+        for place in reversed(range(len(graph.node))):
+            for name in graph.node[place].output:
+                for node in reversed(self.nodes.pop(name, [])):
+                    graph.node.insert(place + 1, node)

@@ -1,0 +1,67 @@
+"""Hyperplanes that are one channel: those that share ids or are linked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from graph.planes import Axis, Plane
+from graph.trace import Trace
+
+Labels = NDArray[np.int64]
+
+
+class Channels:
+    """Every hyperplane's channel.
+
+    Attributes:
+        labels: per axis, the channel of every index.
+        families: lists of axes that hang together, by number.
+        family: per axis, the number of its family.
+    """
+
+    def __init__(self, trace: Trace, planes: Mapping[Axis, Plane], *, through_edges: bool) -> None:
+        axes = list(planes)
+        starts = np.cumsum([0, *(planes[axis].gone.size for axis in axes)])
+        offset = dict(zip(axes, starts.tolist(), strict=False))
+        count = int(starts[-1])
+        left: list[Labels] = []
+        right: list[Labels] = []
+
+        def join(one: Axis, other: Axis, where: Labels) -> None:
+            left.append(offset[one] + where)
+            right.append(offset[other] + where)
+
+        for link in trace.links:
+            for axis in link.axes[1:]:
+                join(link.axes[0], axis, np.arange(planes[axis].gone.size))
+        for site in trace.ids:
+            varying = trace.varying(site)
+            if len(varying) == 1:  # ids that vary along two axes belong to a hyperplane of each
+                ids = trace.ids[site].ravel()
+                left.append(offset[site, varying[0]] + np.arange(ids.size))
+                right.append(count + ids)
+        if through_edges:  # a use is the same channel as its tensor, except where one goes and the other stays
+            for edge, name in trace.edges.items():
+                (axis,) = trace.varying(edge)
+                together = planes[edge, axis].gone == planes[name, axis].gone
+                join((edge, axis), (name, axis), np.flatnonzero(together))
+        labels = _components(left, right, count + trace.count)[:count]
+        self.labels: dict[Axis, Labels] = dict(zip(axes, np.split(labels, starts[1:-1]), strict=True)) if axes else {}
+        owner = np.repeat(np.arange(len(axes)), np.diff(starts))
+        family = _components([owner], [len(axes) + labels], len(axes) + count + trace.count)
+        self.family = {axis: int(family[place]) for place, axis in enumerate(axes)}
+        self.families: dict[int, list[Axis]] = {}
+        for axis, number in self.family.items():
+            self.families.setdefault(number, []).append(axis)
+
+
+def _components(left: list[Labels], right: list[Labels], count: int) -> Labels:
+    rows = np.concatenate([*left, np.zeros(0, np.int64)])
+    columns = np.concatenate([*right, np.zeros(0, np.int64)])
+    graph = coo_array((np.ones(rows.size, np.bool_), (rows, columns)), (count, count))
+    return connected_components(graph, directed=False)[1].astype(np.int64)

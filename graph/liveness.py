@@ -1,0 +1,51 @@
+"""What is left without any channel, and who would miss it?
+
+A tensor may lose everything if every reader is gone too, is a Concat, or is a sum that keeps another operand. Otherwise
+one channel stays.
+"""
+
+from __future__ import annotations
+
+from graph.planes import Axis, Choice
+from graph.program import Program
+from graph.trace import JOINS, Trace
+
+
+class Liveness:
+    """The readers of every activation, ready to be asked about one `Choice` after the other."""
+
+    def __init__(self, program: Program, trace: Trace) -> None:
+        self.program, self.trace = program, trace
+        self.outputs = {value.name for value in program.model.graph.output}
+
+    def judge(self, choice: Choice) -> tuple[set[str], list[Axis]]:
+        """Tensors that vanish with all that computed them, and axes that lost everything but are still read."""
+        empty = self._empty(choice)
+        dropped: set[str] = set()
+        starved: list[Axis] = []
+        for index in reversed(range(len(self.program.nodes))):
+            for name in self.program.nodes[index].output:
+                if name in empty:
+                    if name not in self.outputs and all(self._spares(reader, name, dropped, empty, choice) for reader in self.program.consumers.get(name, [])):
+                        dropped.add(name)
+                    else:
+                        starved.append(empty[name])
+        return dropped, starved[:1]  # one at a time: it keeps others as well
+
+    def _empty(self, choice: Choice) -> dict[str, Axis]:
+        """Activations without any channel, by the axis that lost them all."""
+        found: dict[str, Axis] = {}
+        for axis, plane in choice.planes.items():
+            if isinstance(axis[0], str) and plane.gone.all():
+                found.setdefault(axis[0], axis)
+        return found
+
+    def _spares(self, reader: int, name: str, dropped: set[str], empty: dict[str, Axis], choice: Choice) -> bool:
+        """Whether a node does not need ``name``."""
+        node = self.program.nodes[reader]
+        if all(out in dropped for out in node.output if out):
+            return True
+        if node.op_type == "Concat":
+            return True
+        operands = [other for other in node.input if other not in self.program.constants]
+        return node.op_type in JOINS and any(other not in empty for other in operands)
