@@ -1,10 +1,11 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exceptions that are meant for the person at the keyboard; the command line prints them on one line."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one line: what is wrong, where, and what to do.
+    """Something the user can mend: what is wrong, where, and what to do. The command line exits with status 2."""
 
-    The command line prints it without a traceback and exits with status 2.
-    """
+
+class NotEqual(Exception):  # noqa: N818  it is a finding, not an error
+    """Two forms of one model differ, and nothing was written. The command line exits with status 1."""

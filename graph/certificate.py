@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,10 @@ class Certificate:
     kept_zero: list[KeptZero]
     frozen: list[Frozen]
     check: Mapping[str, Any] = field(default_factory=dict)
+
+    def stamp(self, source: Path, target: Path) -> None:
+        """Name the files that the certificate is about, by size and hash."""
+        self.input, self.output = self.input.of(source), self.output.of(target)
 
     def json(self) -> str:
         """The certificate as JSON, with its schema version."""

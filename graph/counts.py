@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from onnx import NodeProto
 
-from graph.io import digest
+from graph.io import files
 from graph.program import Program
 from graph.rules import signature
 
@@ -19,22 +21,27 @@ class Size:
     """A model in figures.
 
     Attributes:
-        sha256: of the serialised model.
         parameters: floating-point elements of initializers and Constant nodes.
         macs: multiply-accumulates of convolutions and matrix products for one sample (64 where a size is dynamic).
-        bytes: of the serialised model.
+        bytes: of its file and of its external data; 0 where there is no file.
+        sha256: of its file.
     """
 
-    sha256: str
     parameters: int
     macs: int
-    bytes: int
+    bytes: int = 0
+    sha256: str = ""
+
+    def of(self, path: Path) -> Size:
+        """The same with the bytes and the hash of the model's file."""
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return replace(self, bytes=sum(each.stat().st_size for each in files(path)), sha256=sha256)
 
 
 def size(program: Program) -> Size:
     """Count a model."""
-    model = program.model
-    return Size(digest(model), parameters(program), macs(program), model.ByteSize())
+    return Size(parameters(program), macs(program))
 
 
 def parameters(program: Program) -> int:

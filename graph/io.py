@@ -65,6 +65,13 @@ def digest(model: onnx.ModelProto) -> str:
     return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 
+def files(path: Path) -> list[Path]:
+    """The file of a model and those of its external data."""
+    model = onnx.load(path, load_external_data=False)
+    names = {ExternalDataInfo(tensor).location for tensor in model.graph.initializer if uses_external_data(tensor)}
+    return [path, *(path.parent / name for name in sorted(names))]
+
+
 def _replace(path: Path, data: bytes) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

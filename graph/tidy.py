@@ -8,6 +8,8 @@ from typing import Any
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
+from graph.program import captured
+
 
 def tidy(model: ModelProto) -> None:
     """Remove nodes, constants and declared shapes that no output depends on, in place.
@@ -18,6 +20,7 @@ def tidy(model: ModelProto) -> None:
     graph.cleanup(remove_unused_graph_inputs=False)
     alive = {tensor.name for node in graph.nodes for tensor in node.outputs}
     used = set(graph.tensors()) | {tensor.name for tensor in graph.outputs}
+    used |= {name for node in model.graph.node for name in captured(node)}
     alive |= {name for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)}  # Constant nodes
     _keep(model.graph.node, lambda node: not alive.isdisjoint(node.output))
     _keep(model.graph.initializer, lambda tensor: tensor.name in used)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
+import math
+import os
 import sys
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,8 +17,8 @@ import typer
 from rich.console import Console
 
 from compress import __version__
-from compress.errors import UserError
-from compress.files import write_text
+from compress.errors import NotEqual, UserError
+from compress.files import check_writable, write_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,18 +26,22 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="compress",
-    help="Train channels to exact zero, remove them from any ONNX file, prove that nothing changed, measure what it gained.",
+    help="Train channels to exact zero, remove them from any ONNX file, prove that nothing changed, "
+    "measure what it gained.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(highlight=False, soft_wrap=False)
+out = Console(highlight=False, markup=False, emoji=False)  # names of tensors and files are printed as they are
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-JsonPath = Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write what is printed as JSON, too.")]
-DataName = Annotated[str | None, typer.Option("--data", metavar="NAME", help="digits, cifar10, cifar100, fashion-mnist, imagefolder or module:callable.")]
+JsonPath = Annotated[
+    Path | None, typer.Option("--json", metavar="PATH", help="Write what is printed as JSON, too.")
+]
+DATA_HELP = "digits, cifar10, cifar100, fashion-mnist, imagefolder or module:callable."
+DataName = Annotated[str | None, typer.Option("--data", metavar="NAME", help=DATA_HELP)]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder of the data set.")]
 
 
@@ -44,7 +52,9 @@ def main() -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+    ] = False,
 ) -> None:
     if version:
         typer.echo(__version__)
@@ -52,21 +62,26 @@ def _root(
 
 
 def verb(function: F) -> F:
-    """Register a command whose failures are one line on stderr: status 2 for what the user can mend, 130 for Ctrl-C."""
+    """Register a command whose failures are one line on stderr.
+
+    Status 1 for a model that is not what it should be, 2 for what the user can mend, 130 for Ctrl-C.
+    """
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         out.quiet = kwargs.get("quiet", False)
         try:
+            _check_finite(kwargs)
             return function(*args, **kwargs)
         except KeyboardInterrupt:
-            typer.echo("compress: interrupted", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise _leave("interrupted", INTERRUPTED) from None
+        except NotEqual as difference:
+            raise fail(str(difference)) from None
         except Exception as error:
-            if not _is_for_the_user(error):
+            message = _for_the_user(error)
+            if message is None:
                 raise
-            typer.echo(f"compress: {error}", err=True)
-            raise typer.Exit(BAD_INPUT) from None
+            raise _leave(message, BAD_INPUT) from None
 
     app.command(name=function.__name__)(guarded)
     return function
@@ -74,20 +89,66 @@ def verb(function: F) -> F:
 
 def fail(message: str) -> typer.Exit:
     """Status 1: it ran, but a check or a declared goal failed."""
-    typer.echo(f"compress: {message}", err=True)
-    return typer.Exit(FAILED)
+    return _leave(message, FAILED)
+
+
+def say(line: str) -> None:
+    """Print a line that the console must not break, since it may hold a path."""
+    out.print(line, soft_wrap=True)
+
+
+def check_outputs(*written: Path | None, model: Path | None = None, source: Path | None = None) -> None:
+    """Refuse what would fail, or do damage, after long work.
+
+    Args:
+        written: files to be written; None for those that were not asked for.
+        model: an ONNX file to be written.
+        source: a file to be read.
+
+    Raises:
+        UserError: one cannot be written, or two are the same.
+    """
+    if model is not None and model.exists() and not model.is_file():
+        raise UserError(f"cannot write a model to {model}: it is no regular file")
+    outputs = [path for path in (model, *written) if path is not None]
+    for path in outputs:
+        check_writable(path)
+    for first, second in combinations([*outputs, *([source] if source else [])], 2):
+        if first.resolve() == second.resolve():
+            raise UserError(f"{first} would be written over by another file of this command: name another one")
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:
     """Write ``content`` with its schema version, if a path was given."""
     if path is not None:
-        write_text(path, json.dumps({"schema": 1, **content}, indent=2) + "\n")
+        write_text(path, json.dumps({"schema": 1, **content}, indent=2, allow_nan=False) + "\n")
 
 
-def _is_for_the_user(error: Exception) -> bool:
-    """The error classes of the three packages; one that was never imported was never raised."""
-    kinds: list[Any] = [UserError]
-    for module, name in (("graph.errors", "ModelError"), ("runtime.errors", "SessionError")):
-        if module in sys.modules:
-            kinds.append(getattr(sys.modules[module], name))
-    return isinstance(error, tuple(kinds))
+def _leave(message: str, status: int) -> typer.Exit:
+    typer.echo(f"compress: {' '.join(message.split())}", err=True)
+    return typer.Exit(status)
+
+
+def _check_finite(options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name.replace('_', '-')} {value}: give a finite number")
+
+
+def _for_the_user(error: Exception) -> str | None:
+    """What to tell about an error that is no bug; None for a bug.
+
+    The error classes of other packages are looked up where they were imported; others were never raised.
+    """
+    known = {"compress.errors": "UserError", "graph.errors": "ModelError", "runtime.errors": "SessionError"}
+    if isinstance(error, _imported(known)):
+        return str(error)
+    if isinstance(error, (MemoryError, *_imported({"torch": "OutOfMemoryError"}))):
+        return f"out of memory: {str(error).partition('.')[0] or 'try a smaller batch or model'}"
+    if isinstance(error, OSError) and error.errno != errno.EPIPE:  # a closed pipe is typer's business
+        return f"{os.fspath(error.filename)}: {error.strerror}" if error.filename else str(error)
+    return None
+
+
+def _imported(names: dict[str, str]) -> tuple[type[Exception], ...]:
+    return tuple(getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules)

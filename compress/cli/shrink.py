@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from compress.cli.app import DataDir, DataName, JsonPath, Quiet, fail, out, verb, write_json
+from compress.cli.app import DataDir, DataName, JsonPath, Quiet, check_outputs, out, say, verb, write_json
 
 
 @verb
 def shrink(
     source: Annotated[Path, typer.Argument(metavar="IN.onnx", help="Any ONNX file.")],
-    target: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.onnx", help="Where the shrunk model goes.")],
-    certificate: Annotated[Path | None, typer.Option(metavar="CERT.json", help="What went and why; OUT.json if not given.")] = None,
-    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not run both models in ONNX Runtime.")] = False,
+    target: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.onnx", help="The shrunk model.")],
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="CERT.json", help="What went and why; OUT.json if not given.")
+    ] = None,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not run both in ONNX Runtime.")] = False,
     data: DataName = None,
     data_dir: DataDir = None,
     json_path: JsonPath = None,
@@ -28,22 +31,18 @@ def shrink(
 
     Example: `compress shrink model.onnx -o slim.onnx`
     """
+    proof = certificate or target.parent / f"{target.stem}.json"
+    check_outputs(proof, json_path, model=target, source=source)
     from compress import tables
-    from compress.shrinking import NotEqual, shrink_file
+    from compress.shrinking import shrink_file
 
-    proof = certificate or target.with_suffix(".json")
-    try:
-        result = shrink_file(
-            source, target, certificate=proof, verify=not no_verify, data=data, data_dir=data_dir
-        )
-    except NotEqual as difference:
-        raise fail(str(difference)) from None
+    result = shrink_file(
+        source, target, certificate=proof, verify=not no_verify, data=data, data_dir=data_dir
+    )
     found = result.certificate
     out.print(tables.sizes(found))
-    if found.removed:
-        out.print(tables.removed(found))
-    for table in (tables.kept(found), result.parity and tables.parity(result.parity)):
+    for table in (tables.removed(found), tables.kept(found), result.parity and tables.parity(result.parity)):
         if table is not None:
             out.print(table)
-    out.print(f"{target}, certificate in {proof}")
-    write_json(json_path, {"model": str(target), "certificate": str(proof), "check": dict(found.check)})
+    say(f"{target}, certificate in {proof}")
+    write_json(json_path, {"model": str(target), "certificate": str(proof), **asdict(found)})

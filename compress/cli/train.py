@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from compress.cli.app import DataDir, DataName, JsonPath, Quiet, out, verb, write_json
+from compress.cli.app import DataDir, DataName, JsonPath, Quiet, check_outputs, say, verb, write_json
 from compress.errors import UserError
+from compress.files import read_toml
+
+MODEL_HELP = "vgg19, resnet20, densenet40, ..., torchvision:NAME or module:callable."
+STRENGTH_HELP = "Of the penalty; auto finds it so that the target is met."
+TARGET_HELP = "Fraction of the channels to become zero."
+LIMIT_HELP = "Only so many training images, for a quick trial."
+CONFIG_HELP = "Defaults; options given here override it."
 
 
 @verb
 def train(
     folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder of the run.")],
-    model: Annotated[str | None, typer.Option(metavar="M", help="vgg19, resnet20, densenet40, ..., torchvision:NAME or module:callable.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="M", help=MODEL_HELP)] = None,
     data: DataName = None,
     data_dir: DataDir = None,
     method: Annotated[str | None, typer.Option(help="proximal-slimming, network-slimming or sgd.")] = None,
     penalty: Annotated[str | None, typer.Option(help="What pulls the scales to zero: l1.")] = None,
-    strength: Annotated[str | None, typer.Option(metavar="auto|X", help="Of the penalty; auto finds it so that the target is met.")] = None,
+    strength: Annotated[str | None, typer.Option(metavar="auto|X", help=STRENGTH_HELP)] = None,
     beta: Annotated[float | None, typer.Option(help="Coupling of the scales and their copies.")] = None,
-    target: Annotated[float | None, typer.Option(metavar="SPARSITY", help="Fraction of the channels to become zero.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2)] = None,
+    target: Annotated[float | None, typer.Option(metavar="SPARSITY", help=TARGET_HELP)] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Initial learning rate.")] = None,
-    momentum: Annotated[float | None, typer.Option()] = None,
-    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov")] = None,
-    weight_decay: Annotated[float | None, typer.Option()] = None,
-    schedule: Annotated[str | None, typer.Option(metavar="step|cosine|constant", help="Of the learning rate.")] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of SGD.")] = None,
+    nesterov: Annotated[
+        bool | None, typer.Option("--nesterov/--no-nesterov", help="Nesterov's momentum.")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of SGD.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(metavar="step|cosine|constant", help="Of the learning rate.")
+    ] = None,
     init: Annotated[Path | None, typer.Option(metavar="CHECKPOINT", help="Weights to start from.")] = None,
-    device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda")] = None,
-    precision: Annotated[str | None, typer.Option(metavar="fp32|bf16")] = None,
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
-    train_limit: Annotated[int | None, typer.Option(min=2, help="Only so many training images, for a quick trial.")] = None,
+    device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="Where to train.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="fp32|bf16", help="bf16 trains under autocast.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, order and augmentation.")] = None,
+    train_limit: Annotated[int | None, typer.Option(min=2, help=LIMIT_HELP)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch of RUN.")] = False,
-    config: Annotated[Path | None, typer.Option(metavar="RUN.toml", help="Defaults; options given here override it.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="RUN.toml", help=CONFIG_HELP)] = None,
     json_path: JsonPath = None,
     quiet: Quiet = False,
 ) -> None:
@@ -54,10 +66,11 @@ def train(
     }  # fmt: skip
     if config is None and resume:
         config = folder / "config.toml"
-    settings = _read(config) if config is not None else {}
+    settings = read_toml(config) if config is not None else {}
     settings |= {key: value for key, value in given.items() if value is not None}
     if "model" not in settings:
         raise UserError("train needs --model, or a --config that names one")
+    check_outputs(json_path)
     from compress import train as trainer
     from compress.progress import Silent, progress
 
@@ -66,20 +79,11 @@ def train(
         resume=resume,
         progress=Silent() if quiet else progress(),
     )
-    out.print(
+    say(
         f"{folder}: {summary.zeros:.1%} of the channels are zero, test accuracy {100 * summary.test_accuracy:.2f} % "
         f"(held-out {100 * summary.validation_accuracy:.2f} %)"
     )
     write_json(json_path, asdict(summary))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}") from error
 
 
 def _number(option: str, text: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compress.errors import UserError
+from compress.files import read_toml
 from compress.registry import unknown
 from compress.train.schedule import Schedule
 
@@ -84,12 +84,7 @@ class TrainConfig(BaseModel):
         Raises:
             UserError: there is none, it is not TOML, or a key is unknown, missing or has a bad value.
         """
-        try:
-            return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is not valid TOML: {error}") from error
+        return cls.from_dict(read_toml(path), str(path))
 
     def to_toml(self) -> str:
         """The config as TOML; settings that are None are left out, as TOML has no word for it."""
