@@ -14,24 +14,22 @@ from torch import nn
 
 import graph
 from compress import data as datasets
-from compress.errors import UserError
-from compress.files import atomic
+from compress.errors import NotEqual, UserError
 from compress.models import MODELS, build
-from compress.train import checkpoint
-from compress.train.run import read_run
+from compress.models.check import output_of
+from compress.models.resolve import pretrained
+from compress.registry import did_you_mean
+from compress.train import checkpoint, load_run
 from graph.export import export
-from runtime import Parity, Settings, open_session
+from runtime import Parity, open_session
 from runtime.parity import compare_arrays
 
 Shape = tuple[int, int, int]
 
 RTOL, ATOL = 1e-3, 1e-5  # PyTorch and ONNX Runtime sum in different orders, over the whole depth
 BATCH, BATCHES = 32, 4
-IMAGENET: Shape = (3, 224, 224)
-
-
-class NotEqual(Exception):  # noqa: N818  it is a finding, not an error
-    """The exported model differs from PyTorch; nothing was written."""
+CIFAR: tuple[Shape, int] = (3, 32, 32), 10  # what the zoo's models are for
+IMAGENET: tuple[Shape, int] = (3, 224, 224), 1000  # and everybody else's
 
 
 @dataclass(frozen=True)
@@ -51,95 +49,87 @@ class Target:
     data: datasets.Data | None = None
 
 
-@dataclass(frozen=True)
-class Exported:
-    """The agreement of ONNX Runtime with PyTorch, and whether it was measured on real images."""
-
-    parity: Parity
-    real: bool
-
-
 def resolve(
     name: str, *, model: str | None = None, shape: Shape | None = None, classes: int | None = None, random: bool = False
 ) -> Target:
     """Find the network that ``name`` means: a run, a checkpoint (with ``model``), or the name of a model.
+
+    Args:
+        name: of a run's folder, a checkpoint, or a model.
+        model: what a checkpoint that is no run holds the weights of.
+        shape: (C, H, W) of one input; None for the usual one.
+        classes: None for the usual number.
+        random: take random weights where trained ones are expected.
 
     Raises:
         UserError: there is no such thing, or weights are missing and random ones were not asked for.
     """
     path = Path(name)
     if path.exists():
-        return _from_file(path, model, shape, classes)
-    if ":" not in name and name not in MODELS:
+        return _checkpoint(path, model, shape, classes) if model else _run(path, shape)
+    library, _, rest = name.rpartition(":")
+    if not library and name not in MODELS:
         raise UserError(
-            f"'{name}' is no file here and no model of the zoo; give a run folder, a checkpoint, torchvision:NAME, "
-            f"module:callable or one of: {', '.join(MODELS.names())}"
+            f"'{name}' is no file here and no model; {did_you_mean(name, MODELS.names())}give a run's folder, a "
+            f"checkpoint, torchvision:NAME, module:callable or one of {', '.join(MODELS.names())}"
         )
-    library = name.partition(":")[0]
     if library == "torchvision" and not random:
-        return Target(name.partition(":")[2], _pretrained(name.partition(":")[2]), shape or IMAGENET)
-    if (library == "timm" or ":" not in name) and not random:
+        if classes is not None:
+            raise UserError(f"the trained weights of {name} have classes of their own: leave --classes out")
+        return Target(rest, pretrained(rest).eval(), shape or IMAGENET[0])
+    if library in ("", "timm") and not random:
         raise UserError(f"'{name}' has no trained weights here: export a run of it, or ask for --random-init")
-    default = IMAGENET if ":" in name else (3, 32, 32)
-    shape = shape or default
     torch.manual_seed(0)
-    module = build(name, classes=classes or (1000 if ":" in name else 10), channels=shape[0])
-    return Target(name.partition(":")[2] or name, module.eval(), shape)
+    return _built(name, shape, classes)
 
 
-def export_file(target: Target, out: Path, *, opset: int) -> Exported:
+def export_file(target: Target, out: Path, *, opset: int) -> Parity:
     """Export, compare with PyTorch on real images where they are at hand and random ones otherwise, and write.
 
     Raises:
-        ModelError: torch cannot export the network.
-        UserError: the file cannot be written.
+        UserError: the network does not read such images, or returns something else than one tensor.
+        ModelError: torch cannot export the network, or the file cannot be written.
         NotEqual: the outputs differ.
     """
-    sample = torch.from_numpy(next(_images(target)))
+    output_of(target.module, target.shape)
+    sample = torch.zeros(2, *target.shape)
     model = export(target.module, sample, name=target.name, opset=opset, metadata=_metadata(target))
-    with atomic(out) as temporary:
-        graph.save(model, temporary)
-        parity = _compare(target, temporary)
-        if not parity.within(RTOL, ATOL):
-            raise NotEqual(
-                f"ONNX Runtime and PyTorch differ by {parity.max_abs:.2g} (relative {parity.max_rel:.2g}) "
-                f"on {target.name}; nothing was written"
-            )
-    return Exported(parity, target.data is not None)
+    parity = _compare(target, model.SerializeToString())
+    if not parity.within(RTOL, ATOL):
+        raise NotEqual(
+            f"ONNX Runtime and PyTorch differ by {parity.max_abs:.2g} (relative {parity.max_rel:.2g}) "
+            f"on {target.name}; nothing was written"
+        )
+    graph.save(model, out)
+    return parity
 
 
-def _from_file(path: Path, model: str | None, shape: Shape | None, classes: int | None) -> Target:
-    if model is not None:
-        shape = shape or (3, 32, 32)
-        module = build(model, classes=classes or 10, channels=shape[0])
-        checkpoint.load_weights(module, checkpoint.weights(path), str(path), model)
-        return Target(model.partition(":")[2] or model, module.eval(), shape)
-    from compress.train import TrainConfig
+def _built(name: str, shape: Shape | None, classes: int | None) -> Target:
+    usual_shape, usual_classes = IMAGENET if ":" in name else CIFAR
+    shape = shape or usual_shape
+    module = build(name, classes=classes or usual_classes, channels=shape[0])
+    return Target(name.rpartition(":")[2], module.eval(), shape)
 
-    state = read_run(path)
-    config = TrainConfig.from_dict(state["config"], str(path))
-    module = build(config.model, classes=state["classes"], channels=state["shape"][0])
-    checkpoint.load_weights(module, state["model"], str(path), config.model)
-    channels, height, width = state["shape"]
-    found = shape or (channels, height, width)
+
+def _checkpoint(path: Path, model: str, shape: Shape | None, classes: int | None) -> Target:
+    target = _built(model, shape, classes)
+    checkpoint.load_weights(target.module, checkpoint.weights(path), str(path), model)
+    return target
+
+
+def _run(path: Path, shape: Shape | None) -> Target:
+    module, config, trained_shape = load_run(path)
+    data = _data_of(config.data, config.data_dir) if shape in (None, trained_shape) else None
+    return Target(config.model.rpartition(":")[2], module, shape or trained_shape, data)
+
+
+def _data_of(name: str, folder: Path | None) -> datasets.Data | None:
+    """The data of a run; None where it is not here and random inputs have to do."""
     try:
-        data: datasets.Data | None = datasets.load(config.data, config.data_dir)
-        _ = data and data.validation
+        data = datasets.load(name, folder)
+        return data if len(data.validation) else None
     except UserError:
-        data = None  # trained elsewhere: random inputs will have to do
-    return Target(config.model.partition(":")[2] or config.model, module.eval(), found, data)
-
-
-def _pretrained(name: str) -> nn.Module:
-    from torchvision import models
-
-    build(f"torchvision:{name}", classes=2)  # says which name is nearest if there is none
-    try:
-        return models.get_model(name, weights="DEFAULT").eval()  # type: ignore[no-any-return]
-    except Exception as error:  # urllib's, or a hash that does not fit
-        raise UserError(
-            f"cannot download the weights of torchvision:{name} ({error}); --random-init exports it without them"
-        ) from error
+        return None
 
 
 def _images(target: Target) -> Iterator[np.ndarray]:
@@ -152,8 +142,8 @@ def _images(target: Target) -> Iterator[np.ndarray]:
             yield generator.standard_normal((4, *target.shape), dtype=np.float32)
 
 
-def _compare(target: Target, path: Path) -> Parity:
-    session = open_session(path, Settings())
+def _compare(target: Target, model: bytes) -> Parity:
+    session = open_session(model)
     total, seen = None, 0
     for images in _images(target):
         with torch.inference_mode():

@@ -13,9 +13,13 @@ T = TypeVar("T")
 
 def unknown(kind: str, name: str, valid: list[str]) -> UserError:
     """The error for a name that is not in ``valid``, with the nearest one that is."""
+    return UserError(f"unknown {kind} '{name}'; {did_you_mean(name, valid)}valid: {', '.join(valid)}")
+
+
+def did_you_mean(name: str, valid: list[str]) -> str:
+    """The name of ``valid`` nearest to ``name``, as a question with a space behind; empty if none is near."""
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return UserError(f"unknown {kind} '{name}'; {hint}valid: {', '.join(valid)}")
+    return f"did you mean '{near[0]}'? " if near else ""
 
 
 class Registry(Generic[T]):

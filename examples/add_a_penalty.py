@@ -1,4 +1,4 @@
-"""A penalty of one's own: register it, then train with it by name. Here the elastic net (Zou and Hastie, 2005)."""
+"""A penalty of one's own, registered and then used by name: the elastic net (Zou and Hastie, 2005)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RIDGE = 0.1
 @PENALTIES.register("elastic-net")
 @dataclass(frozen=True)
 class ElasticNet:
-    """p(v) = strength (|v| + RIDGE v^2 / 2): L1 with a ridge, which also draws the scales that stay together."""
+    """p(v) = strength (|v| + RIDGE v^2 / 2): L1 with a ridge."""
 
     strength: float
 
@@ -31,14 +31,16 @@ class ElasticNet:
         return self.strength * (v.sign() + RIDGE * v)
 
     def prox(self, v: Tensor, step: float) -> Tensor:
-        """Soft thresholding, then a division: sign(v) max(|v| - step strength, 0) / (1 + step strength RIDGE)."""
+        """sign(v) max(|v| - step strength, 0) / (1 + step strength RIDGE): soft thresholding, divided."""
         shrunk = v.sign() * (v.abs() - step * self.strength).clamp(min=0)
         return shrunk / (1 + step * self.strength * RIDGE)
 
     def check(self, step: float) -> None:
         """Convex: any positive step will do."""
         if self.strength < 0 or not step > 0:
-            raise UserError(f"elastic-net needs a strength >= 0 and a step > 0, not {self.strength:g}, {step:g}")
+            raise UserError(
+                f"elastic-net needs strength >= 0 and step > 0, not {self.strength:g}, {step:g}"
+            )
 
 
 def main(folder: str) -> None:

@@ -1,8 +1,9 @@
-"""Teach the compiler an operator of one's own: without a rule it freezes what it touches, with one channels may leave.
+"""Teach the compiler an operator of one's own. Without a rule it freezes what it touches.
 
-The operator is `com.example::SoftCap`, an activation that keeps channels apart. Its rule is one line of einsum's
-notation: "n c ... -> n c ..." says that axis 1 of the output is the same channels as axis 1 of the input, and that
-nothing may leave along the spatial axes.
+The operator is `com.example::SoftCap`, an activation that keeps channels apart. Its rule is one line in the
+notation of einsum: "n c ... -> n c ..." says that axis 1 of the output is the same channels as axis 1 of the
+input, and that nothing may leave along the other axes. This does not say what its value at zero is, so the
+channels that leave here are those that the next convolution ignores.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ example (float[1,3,16,16] x) => (float[1,8,16,16] y)
 def example() -> ModelProto:
     """Two convolutions around the operator; the second one ignores 10 of the 16 channels between them."""
     random = np.random.default_rng(0)
-    weights = {"first": random.standard_normal((16, 3, 3, 3)), "second": random.standard_normal((8, 16, 3, 3))}
-    weights["second"][:, 6:] = 0
+    first, second = random.standard_normal((16, 3, 3, 3)), random.standard_normal((8, 16, 3, 3))
+    second[:, 6:] = 0
     model = parser.parse_model(TEXT)
-    for name, value in weights.items():
+    for name, value in (("first", first), ("second", second)):
         model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
     return model
 

@@ -1,4 +1,4 @@
-"""Shrink an ONNX file from Python, without the command line: `python shrink_from_python.py IN.onnx OUT.onnx`."""
+"""Shrink an ONNX file without the command line: `python shrink_from_python.py IN.onnx OUT.onnx`."""
 
 from __future__ import annotations
 

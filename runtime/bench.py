@@ -14,7 +14,7 @@ from runtime.errors import SessionError
 from runtime.feeds import batch_size, random_feeds
 from runtime.measure import Plan, Progress, Samples, measure
 from runtime.session import Array, Session, Settings, open_session
-from runtime.stats import Comparison, Summary, Times, compare_times, summarise
+from runtime.stats import Comparison, Interval, Summary, Times, compare_times, summarise
 
 SCHEMA = 1
 
@@ -64,10 +64,8 @@ class BenchResult:
             },
             "comparison": comparison
             and {
-                "ratio": {
-                    key: value if math.isfinite(value) else None
-                    for key, value in asdict(comparison.ratio).items()
-                },
+                "ratio": _finite(comparison.ratio),
+                "bootstrap": _finite(comparison.bootstrap),
                 "verdict": comparison.verdict,
             },
         }
@@ -139,6 +137,10 @@ def bench(
         comparison=None if times is None else compare_times(times, samples.candidate, samples.round),
         resident_bytes=resident_bytes(),
     )
+
+
+def _finite(interval: Interval) -> dict[str, float | None]:
+    return {key: value if math.isfinite(value) else None for key, value in asdict(interval).items()}
 
 
 def _feeds(

@@ -75,7 +75,7 @@ def train(
     from compress.progress import Silent, progress
 
     summary = trainer.train(
-        trainer.TrainConfig.from_dict(settings, str(config or "the command line")),
+        trainer.TrainConfig.from_dict(settings, f"{config} or the command line" if config else "the command line"),
         resume=resume,
         progress=Silent() if quiet else progress(),
     )

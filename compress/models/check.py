@@ -9,7 +9,6 @@ from compress.errors import UserError
 from compress.reference import describe
 
 
-@torch.no_grad()
 def check_fits(model: nn.Module, shape: tuple[int, int, int], classes: int) -> None:
     """Run two black images through ``model``, in evaluation mode, so that nothing in it changes.
 
@@ -21,16 +20,33 @@ def check_fits(model: nn.Module, shape: tuple[int, int, int], classes: int) -> N
     Raises:
         UserError: the model cannot read such images, or does not give ``[2, classes]``.
     """
-    size = "x".join(map(str, shape))
+    found = list(output_of(model, shape).shape)
+    if found != [2, classes]:
+        raise UserError(
+            f"the model must turn 2 images of {_size(shape)} into logits [2, {classes}], not {found}"
+        )
+
+
+@torch.no_grad()
+def output_of(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
+    """What ``model`` makes of two black images ``[2, C, H, W]``, in evaluation mode.
+
+    Raises:
+        UserError: the model cannot read such images, or returns something else than one tensor.
+    """
     parameter = next(model.parameters(), torch.empty(0))
     training = model.training
     model.eval()
     try:
-        logits = model(torch.zeros(2, *shape, device=parameter.device))
+        output = model(torch.zeros(2, *shape, device=parameter.device))
     except Exception as error:
-        raise UserError(f"the model cannot read images of {size}: {describe(error)}") from error
+        raise UserError(f"the model cannot read images of {_size(shape)}: {describe(error)}") from error
     finally:
         model.train(training)
-    found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if found != [2, classes]:
-        raise UserError(f"the model must turn 2 images of {size} into logits [2, {classes}], not {found}")
+    if not isinstance(output, Tensor):
+        raise UserError(f"the model must return one tensor, not {type(output).__name__}: wrap it in one that does")
+    return output
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))

@@ -40,12 +40,29 @@ def build(name: str, *, classes: int, channels: int = 3) -> nn.Module:
     return built
 
 
+def pretrained(name: str) -> nn.Module:
+    """A model of torchvision with its trained weights, which are downloaded if they are not cached.
+
+    Raises:
+        UserError: there is no such model, or the download failed.
+    """
+    from torchvision import models
+
+    _check_torchvision(name)
+    try:
+        model: nn.Module = models.get_model(name, weights="DEFAULT")
+    except Exception as error:  # urllib's, or a hash that does not fit
+        reason = reference.describe(error)
+        raise UserError(
+            f"cannot download the weights of torchvision:{name} ({reason}); --random-init does without them"
+        ) from error
+    return model
+
+
 def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
     from torchvision import models
 
-    names = models.list_models(module=models)
-    if name not in names:
-        raise unknown("torchvision model", name, names)
+    _check_torchvision(name)
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):  # they return a tuple in training with their auxiliary logits
         options = {"aux_logits": False, "init_weights": True}
@@ -53,6 +70,14 @@ def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
     if channels != 3:
         _read_channels(model, channels)
     return model
+
+
+def _check_torchvision(name: str) -> None:
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if name not in names:
+        raise unknown("torchvision model", name, names)
 
 
 def _read_channels(model: nn.Module, channels: int) -> None:

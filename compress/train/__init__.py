@@ -2,6 +2,6 @@
 
 from compress.train.config import TrainConfig
 from compress.train.loop import train
-from compress.train.run import Summary, input_shape, load_run
+from compress.train.run import Summary, load_run
 
-__all__ = ["Summary", "TrainConfig", "input_shape", "load_run", "train"]
+__all__ = ["Summary", "TrainConfig", "load_run", "train"]

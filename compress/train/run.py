@@ -142,8 +142,8 @@ def read_run(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_run(path: Path) -> tuple[nn.Module, TrainConfig]:
-    """The trained network of a run, in evaluation mode on the CPU, and its configuration.
+def load_run(path: Path) -> tuple[nn.Module, TrainConfig, tuple[int, int, int]]:
+    """A run: its network in evaluation mode on the CPU, its configuration, and (C, H, W) of its images.
 
     Args:
         path: the run's folder, or its checkpoint.
@@ -153,12 +153,7 @@ def load_run(path: Path) -> tuple[nn.Module, TrainConfig]:
     """
     state = read_run(path)
     config = TrainConfig.from_dict(state["config"], str(path))
-    model = build(config.model, classes=state["classes"], channels=state["shape"][0])
+    channels, height, width = state["shape"]
+    model = build(config.model, classes=state["classes"], channels=channels)
     checkpoint.load_weights(model, state["model"], str(path), config.model)
-    return model.eval(), config
-
-
-def input_shape(path: Path) -> tuple[int, int, int]:
-    """(C, H, W) of the images that a run was trained on."""
-    channels, height, width = read_run(path)["shape"]
-    return channels, height, width
+    return model.eval(), config, (channels, height, width)

@@ -20,7 +20,7 @@ from compress.files import write_text
 from compress.methods import METHODS
 from compress.methods.scales import floor
 from compress.progress import Lines, Silent, Terminal
-from compress.train import Summary, TrainConfig, input_shape, load_run, train
+from compress.train import Summary, TrainConfig, load_run, train
 from compress.train.recalibrate import recalibrate
 from compress.train.schedule import learning_rate
 from compress.train.trainer import Trainer
@@ -115,10 +115,10 @@ def test_a_run_leaves_its_four_files_and_can_be_loaded(config: Callable[..., Tra
     written = json.loads((run.out / "summary.json").read_text())
     assert written["schema"] == 1
     assert written["test_accuracy"] == summary.test_accuracy
-    model, loaded = load_run(run.out)
+    model, loaded, shape = load_run(run.out)
     assert loaded == run
     assert not model.training
-    assert input_shape(run.out) == (1, 8, 8)
+    assert shape == (1, 8, 8)
     trainer = Trainer(run)
     trainer.model = model
     assert trainer.accuracy(trainer.data.test) == summary.test_accuracy

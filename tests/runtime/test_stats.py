@@ -7,9 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import binomtest, wilcoxon
+from scipy.stats import binomtest, bootstrap, wilcoxon
 
-from runtime.stats import Interval, compare_times, median_ratio, percentiles, sign_test, summarise, verdict
+from runtime.stats import (
+    Interval,
+    bootstrap_ratio,
+    compare_times,
+    median_ratio,
+    percentiles,
+    sign_test,
+    summarise,
+    verdict,
+)
 
 TIMES = st.integers(1, 60).flatmap(lambda n: arrays(np.float64, n, elements=st.floats(1e-6, 10)))
 PAIRS = st.integers(1, 40).flatmap(
@@ -85,6 +94,19 @@ def test_rounds_of_any_symmetric_noise_are_covered_as_often_as_said(rounds, spre
         ratio = median_ratio(np.exp(0.01 * spread(generator, rounds)), np.ones(rounds), np.arange(rounds))
         covered += ratio.low <= 1 <= ratio.high
     assert 0.95 - 3 * (0.95 * 0.05 / trials) ** 0.5 <= covered / trials < 0.99
+
+
+def test_the_bootstrap_covers_nearly_as_often_and_agrees_with_scipy():
+    generator, trials, rounds = np.random.default_rng(0), 300, 20
+    covered = 0
+    for _ in range(trials):
+        times = np.exp(0.01 * generator.standard_normal(rounds))
+        ratio = bootstrap_ratio(times, np.ones(rounds), np.arange(rounds))
+        covered += ratio.low <= 1 <= ratio.high
+    assert 0.88 <= covered / trials < 0.99
+    theirs = bootstrap((np.log(times),), np.median, method="percentile", random_state=0, n_resamples=5000)
+    assert math.log(ratio.low) == pytest.approx(theirs.confidence_interval.low, abs=2e-3)
+    assert math.log(ratio.high) == pytest.approx(theirs.confidence_interval.high, abs=2e-3)
 
 
 def test_the_interval_is_wilcoxons():
