@@ -13,11 +13,12 @@ from typing import Any
 import onnx
 from rich.table import Table
 
+from compress import tables
 from compress.errors import UserError
 from compress.exporting import export_file, resolve
 from compress.files import write_text
 from compress.plots import overview_plot
-from compress.progress import progress
+from compress.progress import Progress
 from compress.shrinking import Shrunk, shrink_file
 from compress.train import Summary, TrainConfig, train
 from compress.verifying import accuracy_figures, verify_files
@@ -54,9 +55,8 @@ class Demonstration:
         before, after = self.shrunk.certificate.input, self.shrunk.certificate.output
         comparison = self.latency.comparison
         assert comparison is not None and self.latency.reference is not None
-        table = Table(title=f"{MODEL} on digits, {self.seconds:.0f} s")
-        for heading in ("", "dense", "trained to zeros", "after shrink"):
-            table.add_column(heading, justify="right" if heading else "left")
+        title = f"{MODEL} on digits, {self.seconds:.0f} s"
+        table = tables.table(title, "", "dense", "trained to zeros", "after shrink")
         table.add_row(
             "test accuracy, %",
             f"{100 * self.dense.test_accuracy:.2f}",
@@ -90,8 +90,15 @@ class Demonstration:
         }
 
 
-def demonstrate(folder: Path, say: Callable[[str], object]) -> Demonstration:
+def demonstrate(
+    folder: Path, say: Callable[[str], object], progress: Callable[[], Progress]
+) -> Demonstration:
     """Run the whole way into ``folder``, replacing an earlier demo there.
+
+    Args:
+        folder: takes everything.
+        say: told each step.
+        progress: makes who is told how far a training is.
 
     Raises:
         UserError: the folder holds something else, or cannot be written.
@@ -99,8 +106,8 @@ def demonstrate(folder: Path, say: Callable[[str], object]) -> Demonstration:
     begin = time.monotonic()
     _clear(folder)
     say("1/5 train a dense network, and one to exact zeros, on 1,437 digits")
-    dense = _train(folder / "dense", method="sgd")
-    trained = _train(folder / "trained", method="proximal-slimming", target=TARGET)
+    dense = _train(folder / "dense", progress(), method="sgd")
+    trained = _train(folder / "trained", progress(), method="proximal-slimming", target=TARGET)
     say(f"2/5 export: {folder / 'model.onnx'}")
     model, slim = folder / "model.onnx", folder / "slim.onnx"
     export_file(resolve(str(folder / "trained")), model, opset=20)
@@ -112,8 +119,15 @@ def demonstrate(folder: Path, say: Callable[[str], object]) -> Demonstration:
     say("5/5 bench: both models in turns")
     latency = bench(slim, model, batch=BATCH, plan=Plan(max_time=10.0))
     picture = folder / "demo.png"
-    overview_plot(conv_widths(model, slim), latency, picture, f"{MODEL} on digits: {TARGET:.0%} of the channels trained to zero")
-    result = Demonstration(dense, trained, shrunk, verified.accuracy, latency, picture, time.monotonic() - begin)
+    overview_plot(
+        conv_widths(model, slim),
+        latency,
+        picture,
+        f"{MODEL} on digits: {TARGET:.0%} of the channels trained to zero",
+    )
+    result = Demonstration(
+        dense, trained, shrunk, verified.accuracy, latency, picture, time.monotonic() - begin
+    )
     write_text(folder / MARKER, json.dumps({"schema": 1, **result.to_dict()}, indent=2) + "\n")
     return result
 
@@ -127,18 +141,24 @@ def conv_widths(model: Path, slim: Path) -> dict[str, tuple[int, int]]:
 def _conv_outputs(path: Path) -> dict[str, int]:
     graph = onnx.load(path).graph
     widths = {tensor.name: tensor.dims[0] for tensor in graph.initializer}
-    return {node.name: widths[node.input[1]] for node in graph.node if node.op_type == "Conv" and node.input[1] in widths}
+    return {
+        node.name: widths[node.input[1]]
+        for node in graph.node
+        if node.op_type == "Conv" and node.input[1] in widths
+    }
 
 
-def _train(folder: Path, **settings: Any) -> Summary:
+def _train(folder: Path, progress: Progress, **settings: Any) -> Summary:
     config = TrainConfig(model=MODEL, data="digits", epochs=EPOCHS, schedule="cosine", out=folder, **settings)
-    return train(config, progress=progress())
+    return train(config, progress=progress)
 
 
 def _clear(folder: Path) -> None:
     runs = [folder / name for name in ("dense", "trained")]
     if any(run.exists() for run in runs) and not (folder / MARKER).exists():
-        raise UserError(f"{folder} holds something that is no finished demo: choose another --out or remove it")
+        raise UserError(
+            f"{folder} holds something that is no finished demo: choose another --out or remove it"
+        )
     for run in runs:
         shutil.rmtree(run, ignore_errors=True)
     write_text(folder / MARKER, "{}\n")  # an interrupted demo may be replaced, too

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can mend: what is wrong, where, and what to do. The command line exits with status 2."""
+    """Something the user can mend: what is wrong, where, what to do. The command line exits with status 2."""
 
 
 class NotEqual(Exception):  # noqa: N818  it is a finding, not an error

@@ -15,6 +15,7 @@ from torch import nn
 import graph
 from compress import data as datasets
 from compress.errors import NotEqual, UserError
+from compress.files import staged
 from compress.models import MODELS, build
 from compress.models.check import output_of
 from compress.models.resolve import pretrained
@@ -50,7 +51,12 @@ class Target:
 
 
 def resolve(
-    name: str, *, model: str | None = None, shape: Shape | None = None, classes: int | None = None, random: bool = False
+    name: str,
+    *,
+    model: str | None = None,
+    shape: Shape | None = None,
+    classes: int | None = None,
+    random: bool = False,
 ) -> Target:
     """Find the network that ``name`` means: a run, a checkpoint (with ``model``), or the name of a model.
 
@@ -70,8 +76,8 @@ def resolve(
     library, _, rest = name.rpartition(":")
     if not library and name not in MODELS:
         raise UserError(
-            f"'{name}' is no file here and no model; {did_you_mean(name, MODELS.names())}give a run's folder, a "
-            f"checkpoint, torchvision:NAME, module:callable or one of {', '.join(MODELS.names())}"
+            f"'{name}' is no file here and no model; {did_you_mean(name, MODELS.names())}give a run's "
+            f"folder, a checkpoint, torchvision:NAME, module:callable or one of {', '.join(MODELS.names())}"
         )
     if library == "torchvision" and not random:
         if classes is not None:
@@ -84,7 +90,7 @@ def resolve(
 
 
 def export_file(target: Target, out: Path, *, opset: int) -> Parity:
-    """Export, compare with PyTorch on real images where they are at hand and random ones otherwise, and write.
+    """Export, compare with PyTorch on real images where they are at hand, else on random ones, and write.
 
     Raises:
         UserError: the network does not read such images, or returns something else than one tensor.
@@ -94,13 +100,14 @@ def export_file(target: Target, out: Path, *, opset: int) -> Parity:
     output_of(target.module, target.shape)
     sample = torch.zeros(2, *target.shape)
     model = export(target.module, sample, name=target.name, opset=opset, metadata=_metadata(target))
-    parity = _compare(target, model.SerializeToString())
-    if not parity.within(RTOL, ATOL):
-        raise NotEqual(
-            f"ONNX Runtime and PyTorch differ by {parity.max_abs:.2g} (relative {parity.max_rel:.2g}) "
-            f"on {target.name}; nothing was written"
-        )
-    graph.save(model, out)
+    with staged(out) as trial:
+        graph.save(model, trial)
+        parity = _compare(target, trial)
+        if not parity.within(RTOL, ATOL):
+            raise NotEqual(
+                f"ONNX Runtime and PyTorch differ by {parity.max_abs:.2g} (relative {parity.max_rel:.2g}) "
+                f"on {target.name}; nothing was written"
+            )
     return parity
 
 
@@ -142,7 +149,7 @@ def _images(target: Target) -> Iterator[np.ndarray]:
             yield generator.standard_normal((4, *target.shape), dtype=np.float32)
 
 
-def _compare(target: Target, model: bytes) -> Parity:
+def _compare(target: Target, model: Path) -> Parity:
     session = open_session(model)
     total, seen = None, 0
     for images in _images(target):

@@ -38,6 +38,28 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """``path`` in a folder of its own beside; what is written there moves out if the block ends well.
+
+    For models: their weights may lie in further files, to which they refer by name.
+
+    Raises:
+        UserError: the folder cannot be written, or ``path`` is no regular file.
+    """
+    target = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise UserError(f"cannot write {path}: it is no regular file")
+    with _explained(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{path.name[:64]}.")
+    with scratch as folder:
+        yield Path(folder, target.name)
+        with _explained(path):
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == target.name):
+                file.replace(target.parent / file.name)  # the model itself comes last
+
+
 def check_writable(path: Path) -> None:
     """Find out before long work whether its result can be written; what is at ``path`` stays as it is.
 

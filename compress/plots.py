@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # no screen needed
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from compress.files import atomic
+from compress.tables import batch
 from runtime import BenchResult
 
 BEFORE, AFTER = "#b8c4ce", "#1f6f8b"
@@ -20,7 +18,8 @@ Widths = Mapping[str, tuple[int, int]]
 
 def latency_plot(results: Sequence[BenchResult], path: Path) -> None:
     """Distributions of the latencies, one panel per provider and batch size."""
-    figure, panels = plt.subplots(1, len(results), figsize=(6 * len(results), 3.2), squeeze=False)
+    figure = Figure(figsize=(6 * len(results), 3.2))
+    panels = figure.subplots(1, len(results), squeeze=False)
     for axes, result in zip(panels[0], results, strict=True):
         latencies(axes, result)
     _save(figure, path)
@@ -35,7 +34,8 @@ def overview_plot(widths: Widths, result: BenchResult, path: Path, title: str) -
         path: of the PNG.
         title: of the picture.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 3.8), width_ratios=(3, 2))
+    figure = Figure(figsize=(12, 3.8))
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     places = range(len(widths))
     left.bar(places, [total for _, total in widths.values()], color=BEFORE, width=0.9, label="dense")
     left.bar(places, [kept for kept, _ in widths.values()], color=AFTER, width=0.9, label="after shrink")
@@ -56,21 +56,27 @@ def latencies(axes: Axes, result: BenchResult) -> None:
         samples.insert(0, result.samples.reference * 1e3)
         labels.insert(0, "dense")
         colours.insert(0, BEFORE)
-    boxes = axes.boxplot(samples, orientation="horizontal", widths=0.6, whis=(5, 95), showfliers=False, patch_artist=True, tick_labels=labels)
+    boxes = axes.boxplot(
+        samples,
+        orientation="horizontal",
+        widths=0.6,
+        whis=(5, 95),
+        showfliers=False,
+        patch_artist=True,
+        tick_labels=labels,
+    )
     for box, colour in zip(boxes["boxes"], colours, strict=True):
         box.set_facecolor(colour)
     axes.set_xlim(left=0)
     axes.invert_yaxis()
-    batch = next(iter(result.settings["inputs"].values()))[0]
-    axes.set_xlabel(f"latency, ms ({result.settings['provider']}, batch {batch})")
+    axes.set_xlabel(f"latency, ms ({result.settings['provider']}, batch {batch(result)})")
     if result.comparison is not None:
         ratio = result.comparison.ratio
         axes.set_title(f"speedup {ratio.estimate:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]")
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=130, bbox_inches="tight", format="png")
-    plt.close(figure)

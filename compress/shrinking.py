@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from onnx import ModelProto
 
 import graph
 from compress.data import load
 from compress.errors import NotEqual, UserError
-from compress.files import atomic
+from compress.files import atomic, staged
 from compress.verifying import BATCH, float_noise, inputs
 from runtime import Parity, Session, SessionError, Settings, compare, open_session
 from runtime.session import Feeds
 
-UNCHECKED = {"inputs": 0, "max_abs": None, "max_rel": None, "provider": None}
+REPORT = "nothing was written. Please report this model"
 
 
 @dataclass(frozen=True)
@@ -40,41 +37,37 @@ def shrink_file(
     """Shrink ``source`` to ``target`` and compare the two before anything is written.
 
     Raises:
-        ModelError: the file cannot be read or is broken, or the new one cannot be written.
-        UserError: ONNX Runtime cannot run it, the data set is not there, or the certificate cannot be written.
+        ModelError: the file cannot be read or is broken, or the disk is full.
+        UserError: ONNX Runtime cannot run it, the data set is not there, or a file cannot be written.
         NotEqual: the outputs differ by more than float noise.
     """
     model = graph.load(source)
     slim, found = graph.shrink(model)
-    parity = _compare(source, slim, data, data_dir) if verify else None
-    if parity is not None:
-        noise = float_noise(model)
-        if not parity.within(noise.rtol, noise.atol):
-            raise NotEqual(
-                f"{source} and its shrunk form differ by {parity.max_abs:.2g} (relative {parity.max_rel:.2g}), "
-                "which is more than float noise; nothing was written. Please report this model"
-            )
-    found.check = _summary(parity)
-    with atomic(certificate) as temporary:
-        graph.save(slim, target)
-        found.stamp(source, target)
-        temporary.write_text(found.json(), encoding="utf-8")
+    parity = None
+    with atomic(certificate) as paper, staged(target) as trial:
+        graph.save(slim, trial)
+        if verify:
+            parity = _compare(source, trial, data, data_dir)
+            found.check = {key: parity.to_dict()[key] for key in ("inputs", "max_abs", "max_rel", "provider")}
+            noise = float_noise(model)
+            if not parity.within(noise.rtol, noise.atol):
+                difference = f"{parity.max_abs:.2g} (relative {parity.max_rel:.2g})"
+                raise NotEqual(f"{source} and its shrunk form differ by {difference}; {REPORT}")
+        found.stamp(source, trial)
+        paper.write_text(found.json(), encoding="utf-8")
     return Shrunk(found, parity)
 
 
-def _compare(source: Path, slim: ModelProto, data: str | None, data_dir: Path | None) -> Parity:
+def _compare(source: Path, slim: Path, data: str | None, data_dir: Path | None) -> Parity:
     settings = Settings(optimisation="off")  # two models that are optimised differently differ more
     try:
         reference = open_session(source, settings)
         try:
-            candidate = open_session(slim.SerializeToString(), settings)
-            return compare(reference, candidate, _feeds(reference, data, data_dir))
+            return compare(reference, open_session(slim, settings), _feeds(reference, data, data_dir))
         except SessionError as error:
             for feeds in _feeds(reference, data, data_dir):
                 reference.run(feeds)  # which fails if it is the source that does not run
-            raise NotEqual(
-                f"{source} runs and its shrunk form does not ({error}); nothing was written. Please report this model"
-            ) from error
+            raise NotEqual(f"{source} runs and its shrunk form does not ({error}); {REPORT}") from error
     except SessionError as error:
         raise UserError(f"{error}; --no-verify shrinks without running the models") from error
 
@@ -84,8 +77,3 @@ def _feeds(session: Session, data: str | None, data_dir: Path | None) -> Iterato
         return inputs(session)
     found = load(data, data_dir)
     return inputs(session, found.validation.batches(BATCH, found.spec))
-
-
-def _summary(parity: Parity | None) -> dict[str, Any]:
-    figures = UNCHECKED if parity is None else parity.to_dict()
-    return {key: figures[key] for key in UNCHECKED}

@@ -1,7 +1,11 @@
-"""Certificates, agreements and timings as tables on a screen."""
+"""Certificates, agreements and timings as tables that fit on a screen of 80 columns."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich import box
 from rich.table import Table
 
 from graph import Certificate
@@ -10,98 +14,135 @@ from runtime import BenchResult, PairedAccuracy, Parity
 MOST = 12  # rows of one table; the JSON has them all
 
 
+def table(title: str, *headings: str, left: Iterable[str] = ("",)) -> Table:
+    """An empty table whose columns are aligned right but for those called ``left``, which may wrap."""
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, min_width=len(title))
+    for heading in headings:
+        if heading in left:
+            made.add_column(heading, overflow="fold")
+        else:
+            made.add_column(heading, justify="right", no_wrap=True)
+    return made
+
+
 def sizes(certificate: Certificate) -> Table:
     """Parameters, MACs and bytes before and after."""
-    table = Table(title="size")
-    for heading in ("", "before", "after", "left"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    made = table("size", "", "before", "after", "left")
     for name in ("parameters", "macs", "bytes"):
         before, after = getattr(certificate.input, name), getattr(certificate.output, name)
-        table.add_row(name.replace("macs", "MACs"), f"{before:,}", f"{after:,}", f"{after / before:.1%}" if before else "-")
-    return table
+        left = f"{after / before:.1%}" if before else "-"
+        made.add_row(name.replace("macs", "MACs"), f"{before:,}", f"{after:,}", left)
+    return made
 
 
-def removed(certificate: Certificate) -> Table:
-    """What went, and why."""
-    table = Table(title="removed channels")
-    table.add_column("channels", justify="right", no_wrap=True)
-    table.add_column("reason", no_wrap=True)
-    table.add_column("tensors", overflow="fold")
-    table.add_column("absorbed into", overflow="fold")
-    rows = sorted(certificate.removed, key=lambda row: -row.channels)
-    for row in rows[:MOST]:
-        table.add_row(f"{row.channels:,}", row.reason, _some(row.tensors), _some(row.absorbed_into))
-    if len(rows) > MOST:
-        table.add_row(f"{sum(row.channels for row in rows[MOST:]):,}", "", f"in {len(rows) - MOST} more groups", "")
-    return table
+def removed(certificate: Certificate) -> Table | None:
+    """What went, and why; None if nothing did."""
+    rows = [
+        (row.channels, row.reason, _some(row.tensors), _some(row.absorbed_into))
+        for row in certificate.removed
+    ]
+    return _largest("removed", rows, "reason", "tensors", "absorbed into")
 
 
 def kept(certificate: Certificate) -> Table | None:
-    """What stayed although it is dead, and what is frozen."""
-    if not certificate.kept_zero and not certificate.frozen:
-        return None
-    table = Table(title="kept although dead, and frozen")
-    table.add_column("channels", justify="right", no_wrap=True)
-    table.add_column("reason", no_wrap=True)
-    table.add_column("op", overflow="fold")
-    table.add_column("tensors", overflow="fold")
+    """What stayed although it is dead; None if nothing did."""
     rows = [(row.channels, row.reason, row.op, _some(row.tensors)) for row in certificate.kept_zero]
-    rows += [(row.channels, f"frozen: {row.why}", row.op, "") for row in certificate.frozen]
-    rows.sort(key=lambda row: -row[0])
-    for channels, *texts in rows[:MOST]:
-        table.add_row(f"{channels:,}", *texts)
-    if len(rows) > MOST:
-        table.add_row(f"{sum(row[0] for row in rows[MOST:]):,}", f"in {len(rows) - MOST} more", "", "")
-    return table
+    return _largest("kept although dead", rows, "reason", "op", "tensors")
+
+
+def frozen(certificate: Certificate) -> Table | None:
+    """What could not go, whatever its value, by kind of operator; None if there is nothing."""
+    kinds: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for row in certificate.frozen:
+        kinds.setdefault((row.op.partition(":")[0], row.why), []).append((row.channels, row.op))
+    rows = [
+        (sum(channels for channels, _ in ops), why, _some([op for _, op in ops]))
+        for (_, why), ops in kinds.items()
+    ]
+    return _largest("frozen", rows, "why", "op")
 
 
 def parity(result: Parity) -> Table:
     """Differences per output."""
-    table = Table(title=f"agreement on {result.inputs:,} inputs ({result.provider})")
-    for heading in ("output", "max abs", "max rel", "same argmax"):
-        table.add_column(heading, justify="left" if heading == "output" else "right")
+    title = f"agreement on {result.inputs:,} inputs ({result.provider})"
+    made = table(title, "output", "max abs", "max rel", "same argmax", left=("output",))
     for output in result.outputs:
         same = f"{output.argmax_equal:,} / {output.rows:,}" if output.rows else "-"
-        table.add_row(output.name, f"{output.max_abs:.3g}", f"{output.max_rel:.3g}", same)
-    return table
+        made.add_row(output.name, f"{output.max_abs:.3g}", f"{output.max_rel:.3g}", same)
+    return made
 
 
 def accuracy(result: PairedAccuracy) -> Table:
     """Accuracy of both models on the same images."""
-    table = Table(title=f"accuracy on {result.reference.total:,} test images")
-    for heading in ("", "correct", "percent"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for name, each in (("against", result.reference), ("model", result.candidate)):
-        table.add_row(name, f"{each.count:,}", f"{each.percent:.2f}")
-    table.caption = f"{result.lost} images lost, {result.gained} gained, McNemar p = {result.p_value:.3g}"
-    return table
+    title = f"accuracy on {result.reference.total:,} test images (McNemar's p = {result.p_value:.3g})"
+    made = table(title, "", "correct", "percent", "only this one")
+    for name, each, alone in (
+        ("against", result.reference, result.lost),
+        ("model", result.candidate, result.gained),
+    ):
+        made.add_row(name, f"{each.count:,}", f"{each.percent:.2f}", f"{alone:,}")
+    return made
 
 
 def latency(results: list[BenchResult]) -> Table:
     """Latencies in milliseconds, one row per model and setting."""
-    table = Table(title="latency, ms")
-    for heading in ("model", "provider", "batch", "runs", "p50", "p90", "p99", "spread"):
-        table.add_column(heading, justify="left" if heading in ("model", "provider") else "right")
+    headings = ("model", "provider", "batch", "runs", "p50", "p90", "p99", "spread")
+    made = table("latency, ms", *headings, left=("model",))
     for result in results:
-        batch = next(iter(result.settings["inputs"].values()))[0]
-        for name, summary in ((result.settings["candidate"], result.candidate), (result.settings["reference"], result.reference)):
+        candidate, reference = names(result)
+        for name, summary in ((candidate, result.candidate), (reference, result.reference)):
             if summary is not None:
-                cells = [f"{summary.percentiles[p] * 1e3:.3f}" if p in summary.percentiles else "-" for p in ("p50", "p90", "p99")]
-                table.add_row(str(name), result.settings["provider"], str(batch), f"{summary.runs:,}", *cells, f"{summary.spread:.0%} {summary.stability}")
-    return table
+                times = [summary.percentiles.get(each) for each in ("p50", "p90", "p99")]
+                made.add_row(
+                    name,
+                    result.settings["provider"],
+                    batch(result),
+                    f"{summary.runs:,}",
+                    *("-" if time is None else f"{time * 1e3:.3f}" for time in times),
+                    f"{summary.spread:.0%} {summary.stability}",
+                )
+    return made
 
 
 def verdict(result: BenchResult) -> str:
     """The comparison in one sentence."""
     comparison = result.comparison
     assert comparison is not None
-    ratio, word = comparison.ratio, comparison.verdict
-    batch = next(iter(result.settings["inputs"].values()))[0]
+    candidate, reference = names(result)
+    words = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
+    ratio, where = comparison.ratio, f"{result.settings['provider']}, batch {batch(result)}"
     return (
-        f"{result.settings['provider']}, batch {batch}: {result.settings['candidate']} is [bold]{word}[/] "
+        f"{where}: {candidate} {words[comparison.verdict]} {reference} "
         f"(speedup {ratio.estimate:.3f}, {ratio.level:.0%} interval {ratio.low:.3f} to {ratio.high:.3f})"
     )
 
 
+def batch(result: BenchResult) -> str:
+    """The leading size of the first input; "-" where there is none."""
+    shape: list[int] = next(iter(result.settings["inputs"].values()), [])
+    return str(shape[0]) if shape else "-"
+
+
+def names(result: BenchResult) -> tuple[str, str]:
+    """What to call the model and the one it was measured against: their file names, if these differ."""
+    paths = [Path(str(result.settings[key])) for key in ("candidate", "reference")]
+    first, second = (path.name for path in paths)
+    return (first, second) if first != second else (str(paths[0]), str(paths[1]))
+
+
+def _largest(title: str, rows: Sequence[tuple[int, *tuple[str, ...]]], *headings: str) -> Table | None:
+    """The rows of the most channels, without columns that are empty; None if there are no rows."""
+    if not rows:
+        return None
+    used = [place for place in range(len(headings)) if any(row[1 + place] for row in rows)]
+    made = table(title, "channels", *(headings[place] for place in used), left=headings)
+    rows = sorted(rows, key=lambda row: -row[0])
+    for channels, *texts in rows[:MOST]:
+        made.add_row(f"{channels:,}", *(texts[place] for place in used))
+    if len(rows) > MOST:
+        made.add_row(f"{sum(row[0] for row in rows[MOST:]):,}", f"in {len(rows) - MOST} more rows")
+    return made
+
+
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    return f"{names[0]} (+{len(names) - 1})" if len(names) > 1 else "".join(names)

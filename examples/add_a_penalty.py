@@ -38,9 +38,7 @@ class ElasticNet:
     def check(self, step: float) -> None:
         """Convex: any positive step will do."""
         if self.strength < 0 or not step > 0:
-            raise UserError(
-                f"elastic-net needs strength >= 0 and step > 0, not {self.strength:g}, {step:g}"
-            )
+            raise UserError(f"elastic-net needs strength >= 0 and step > 0, not {self.strength:g}, {step:g}")
 
 
 def main(folder: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import graph
 from runtime import compare, open_session, random_feeds
@@ -18,6 +19,7 @@ def main(source: str, target: str) -> None:
 
     slim, certificate = graph.shrink(model)
     graph.save(slim, target)
+    certificate.stamp(Path(source), Path(target))
 
     reference, candidate = (open_session(file.SerializeToString()) for file in (model, slim))
     parity = compare(reference, candidate, (random_feeds(reference, seed=seed) for seed in range(4)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor, uses_external_data
 
 from graph.errors import ModelError
 
@@ -86,14 +87,25 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _load_external(model: onnx.ModelProto, path: Path) -> None:
-    for tensor in model.graph.initializer:
+    for tensor in _tensors(model.graph):
         if uses_external_data(tensor):
             location = ExternalDataInfo(tensor).location
             try:
-                onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+                load_external_data_for_tensor(tensor, str(path.parent))
             except Exception as error:  # onnx raises several kinds, among them its own checker's
                 raise ModelError(
-                    f"{path}: cannot read the external data '{location}' of '{tensor.name}'; it must lie beside the model"
+                    f"{path}: cannot read the external data '{location}' of '{tensor.name}';"
+                    " it must lie beside the model"
                 ) from error
-            tensor.data_location = onnx.TensorProto.DEFAULT
-            del tensor.external_data[:]
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every stored tensor: initializers and attributes, also of sub-graphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from [attribute.t, *attribute.tensors]
+            for body in [attribute.g, *attribute.graphs]:
+                yield from _tensors(body)

@@ -56,7 +56,7 @@ class Program:
 
     Attributes:
         model: the model itself; never changed here.
-        nodes: its nodes, producers before consumers.
+        nodes: its nodes, producers before consumers, without those that no output depends on.
         shapes: the concrete shape of every tensor that has one, dynamic sizes replaced by probe sizes.
         constants: initializers and whatever is computed from them alone.
         probed: small integer tensors that are known at the probe sizes only.
@@ -172,7 +172,12 @@ def _ordered(model: ModelProto) -> list[NodeProto]:
     absent = [value.name for value in graph.output if value.name not in ready]
     if absent:
         raise ModelError(f"graph output '{absent[0]}' is computed by no node")
-    return ordered
+    needed, alive = {value.name for value in graph.output}, []
+    for node in reversed(ordered):
+        if not needed.isdisjoint(node.output):
+            needed.update(node.input, captured(node))
+            alive.append(node)
+    return alive[::-1]
 
 
 def _probe(kind: TypeProto) -> TypeProto:

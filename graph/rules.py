@@ -52,19 +52,13 @@ def rule(op: str) -> Callable[[Rule], Rule]:
 def signature(program: Program, node: NodeProto) -> Signature | None:
     """The signature of ``node``, expanded for its ranks; ``None`` if it has no rule or its shapes are unknown."""
     entry = SIGNATURES.get(node.op_type)
-    if entry is None:
+    if entry is None or not program.shapes.keys() >= {name for name in [*node.input, *node.output] if name}:
         return None
     found = entry if isinstance(entry, str) else entry(program, node)
     if not isinstance(found, str):
         return found
-    shapes = [program.shapes.get(name) if name else None for name in node.input]
-    outputs = [program.shapes.get(name) for name in node.output if name]
-    if any(shape is None for shape in outputs):
-        return None
-    if any(name and shape is None for name, shape in zip(node.input, shapes, strict=True)):
-        return None
-    ranks = [None if shape is None else len(shape) for shape in shapes]
-    return parse(found, ranks, [len(shape) for shape in outputs if shape is not None])
+    ranks = [len(program.shapes[name]) if name else None for name in node.input]
+    return parse(found, ranks, [len(program.shapes[name]) for name in node.output if name])
 
 
 def _single(node: NodeProto) -> bool:
@@ -83,10 +77,9 @@ def max_pool(program: Program, node: NodeProto) -> str | None:
 
 @rule("BatchNormalization")
 def batch_norm(program: Program, node: NodeProto) -> str | None:
-    """As in inference; before opset 9 it might normalise every pixel by itself."""
-    attribute = attributes(node)
-    trains = attribute.get("training_mode", 0) or not _single(node)
-    return None if trains or not attribute.get("spatial", 1) else "n c ..., c, c, c, c -> n c ..."
+    """As in inference: in training there are outputs for the statistics. Before opset 9 pixels could be apart."""
+    per_channel = _single(node) and attributes(node).get("spatial", 1)
+    return "n c ..., c, c, c, c -> n c ..." if per_channel else None
 
 
 @rule("Conv")

@@ -86,7 +86,7 @@ class Surgery:
             if value.any():
                 total = column_sums(self.values, self.name(weight[0]), self.out_axis(weight), weight[1]) @ value
                 if total.any():
-                    self.add_bias(read.node, total)
+                    self.add_bias(read.node, total, self.made_axis(weight))
 
     def load_carriers(self) -> None:
         """Add the weights of removed constant channels to the one that stays for them, scaled by their values."""
@@ -115,20 +115,29 @@ class Surgery:
 
     def out_axis(self, weight: tuple[Use, int]) -> int:
         """The axis of a weight that makes output channels."""
+        return self.made(weight)[0]
+
+    def made_axis(self, weight: tuple[Use, int]) -> int:
+        """The axis of the output along which the channels lie that a weight makes."""
+        return self.made(weight)[1]
+
+    def made(self, weight: tuple[Use, int]) -> tuple[int, int]:
         (index, slot), _ = weight
         found = signature(self.program, self.program.nodes[index])
         assert found is not None
-        made = found.outputs[0]
-        return next(a for a, letter in enumerate(found.operands[slot]) if letter != OPAQUE and letter in made)
+        letters, out = found.operands[slot], found.outputs[0]
+        return next((a, out.index(letter)) for a, letter in enumerate(letters) if letter != OPAQUE and letter in out)
 
     def name(self, site: Site) -> str:
         return name_of(self.program, site)
 
-    def add_bias(self, index: int, total: NDArray[np.float64]) -> None:
+    def add_bias(self, index: int, total: NDArray[np.float64], axis: int) -> None:
         node = self.program.nodes[index]
         weight = next(name for name in node.input if name in self.program.constants)
         present = len(node.input) > 2 and bool(node.input[2])
         old: Array = self.program.constants[node.input[2]].astype(np.float64) if present else np.zeros(1)
+        if node.op_type != "Conv":  # broadcast against the output, where Conv takes a vector
+            total = total.reshape([-1] + [1] * (len(self.program.shapes[node.output[0]]) - 1 - axis))
         if node.op_type == "Gemm":  # alpha A B + beta C: the new C counts once
             old, total = attributes(node).get("beta", 1.0) * old, attributes(node).get("alpha", 1.0) * total
             self.unscaled.add(index)
@@ -147,10 +156,9 @@ class Surgery:
                 gone = self.choice.gone(out, axis + rank - len(shape))
                 if gone is not None and size > 1:
                     cuts.setdefault(use, {})[axis] = ~gone
-        for index, slot in self.constants:  # a new bias has the outputs' full length
-            gone = self.choice.gone(self.program.nodes[index].output[0], self.bias_axis(index)) if slot == 2 else None
-            if gone is not None:
-                cuts[index, slot] = {self.constants[index, slot].ndim - 1: ~gone}
+        for index in self.absorbed:  # a new bias has the output's full size
+            if (index, 2) in self.constants:
+                cuts[index, 2] = self.bias_cuts(index)
         for use, axes in cuts.items():
             array = self.constants.get(use)
             if array is None:
@@ -159,10 +167,12 @@ class Surgery:
                 array = array.compress(kept, axis)
             self.constants[use] = array
 
-    def bias_axis(self, index: int) -> int:
-        """The axis of the output that a bias lies along."""
-        node = self.program.nodes[index]
-        return 1 if node.op_type in ("Conv", "ConvTranspose", "Gemm") else len(self.program.shapes[node.output[0]]) - 1
+    def bias_cuts(self, index: int) -> dict[int, Mask]:
+        """What stays of each axis of a node's new bias."""
+        out, shape = self.program.nodes[index].output[0], self.constants[index, 2].shape
+        first = 1 if self.program.nodes[index].op_type == "Conv" else len(self.program.shapes[out]) - len(shape)
+        gone = {axis: self.choice.gone(out, first + axis) for axis, size in enumerate(shape) if size > 1}
+        return {axis: ~each for axis, each in gone.items() if each is not None}
 
     # -- nodes
 
@@ -209,7 +219,7 @@ class Surgery:
         for node in self.program.nodes:
             for name in node.input:
                 users[name] = users.get(name, 0) + 1
-        written: dict[tuple[str, bytes], str] = {}
+        written: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         for (index, slot), value in self.constants.items():
             node = nodes[index]
             if node.op_type == "MatMul" and slot == 2:
@@ -223,7 +233,7 @@ class Surgery:
                 if old in inputs:  # IR 3 lists weights as inputs too
                     inputs[old].type.CopyFrom(helper.make_tensor_type_proto(weights[old].data_type, value.shape))
                 continue
-            key = old, value.tobytes()
+            key = old, value.shape, value.tobytes()
             if not old or key not in written:
                 written[key] = _unused(old or f"{node.output[0]}_bias", taken)
                 model.graph.initializer.append(_tensor(value, written[key], weights.get(old)))

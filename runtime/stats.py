@@ -4,8 +4,8 @@ Why no bootstrap over single pairs: noise drifts and bursts, a session keeps the
 so pairs are not independent. Rounds have fresh sessions, and chance decides who opens and who runs first; so
 what slows down moments and places, whichever model is in them, moves a round's median log ratio up or down
 with equal probability. Wilcoxon's interval asks for that symmetry and nothing else: it is exact for any
-number of rounds, and decides the verdict. A bootstrap over rounds stands beside it, as readers expect one; with
-ten rounds it is a little too narrow.
+number of rounds, and decides the verdict. A bootstrap over rounds stands beside it, as readers expect one;
+with ten rounds it is a little too narrow.
 """
 
 from __future__ import annotations

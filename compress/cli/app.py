@@ -34,7 +34,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(highlight=False, markup=False, emoji=False)  # names of tensors and files are printed as they are
+out = Console(
+    highlight=False, markup=False, emoji=False
+)  # names of tensors and files are printed as they are
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 JsonPath = Annotated[
@@ -97,25 +99,22 @@ def say(line: str) -> None:
     out.print(line, soft_wrap=True)
 
 
-def check_outputs(*written: Path | None, model: Path | None = None, source: Path | None = None) -> None:
+def check_outputs(*written: Path | None, source: Path | None = None) -> None:
     """Refuse what would fail, or do damage, after long work.
 
     Args:
         written: files to be written; None for those that were not asked for.
-        model: an ONNX file to be written.
         source: a file to be read.
 
     Raises:
         UserError: one cannot be written, or two are the same.
     """
-    if model is not None and model.exists() and not model.is_file():
-        raise UserError(f"cannot write a model to {model}: it is no regular file")
-    outputs = [path for path in (model, *written) if path is not None]
+    outputs = [path for path in written if path is not None]
     for path in outputs:
         check_writable(path)
     for first, second in combinations([*outputs, *([source] if source else [])], 2):
         if first.resolve() == second.resolve():
-            raise UserError(f"{first} would be written over by another file of this command: name another one")
+            raise UserError(f"{first} is named for two files: give them different names")
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:
@@ -151,4 +150,6 @@ def _for_the_user(error: Exception) -> str | None:
 
 
 def _imported(names: dict[str, str]) -> tuple[type[Exception], ...]:
-    return tuple(getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules)
+    return tuple(
+        getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules
+    )

@@ -15,7 +15,8 @@ from compress.errors import UserError
 def bench(
     model: Annotated[Path, typer.Argument(metavar="A.onnx")],
     against: Annotated[
-        Path | None, typer.Option(metavar="B.onnx", help="Time both in turns; the speedup is B's time over A's.")
+        Path | None,
+        typer.Option(metavar="B.onnx", help="Time both in turns; the speedup is B's time over A's."),
     ] = None,
     provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt; several with commas.")] = "cpu",
     batch: Annotated[
@@ -64,4 +65,6 @@ def bench(
 
         latency_plot(results, plot)
     if min_speedup is not None and min(speedups) < min_speedup:
-        raise fail(f"the speedup may be as low as {min(speedups):.3f}, less than the {min_speedup:g} asked for")
+        raise fail(
+            f"the speedup may be as low as {min(speedups):.3f}, less than the {min_speedup:g} asked for"
+        )

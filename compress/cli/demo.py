@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from compress.cli.app import JsonPath, Quiet, fail, out, verb, write_json
+from compress.cli.app import JsonPath, Quiet, check_outputs, fail, out, say, verb, write_json
 
 
 @verb
 def demo(
-    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where everything goes.")] = Path("demo"),
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Takes it all.")] = Path("demo"),
     json_path: JsonPath = None,
     quiet: Quiet = False,
 ) -> None:
@@ -20,11 +20,13 @@ def demo(
 
     Example: `compress demo`
     """
+    check_outputs(json_path)
     from compress.demonstration import demonstrate
+    from compress.progress import Silent, progress
 
-    result = demonstrate(folder, say=(lambda _: None) if quiet else out.print)
+    result = demonstrate(folder, say, Silent if quiet else progress)
     out.print(result.table())
-    out.print(f"picture: {result.picture}")
+    say(f"picture: {result.picture}")
     write_json(json_path, result.to_dict())
     if not result.held:
         raise fail("the shrunk model differs from the trained one, or the demo missed its goal")

@@ -11,7 +11,9 @@ import typer
 from compress.cli.app import JsonPath, Quiet, check_outputs, say, verb, write_json
 from compress.errors import UserError
 
-TARGET_HELP = "A run folder or its checkpoint, any checkpoint with --model, torchvision:NAME, module:callable."
+TARGET_HELP = (
+    "A run folder or its checkpoint, any checkpoint with --model, torchvision:NAME, module:callable."
+)
 
 
 @verb
@@ -37,7 +39,7 @@ def export(
     Example: `compress export runs/resnet20 -o model.onnx`
     """
     shape = _shape(input_shape)
-    check_outputs(json_path, model=onnx)
+    check_outputs(onnx, json_path)
     from compress.exporting import export_file, resolve
 
     found = resolve(target, model=model, shape=shape, classes=classes, random=random_init)

@@ -26,13 +26,13 @@ def shrink(
 ) -> None:
     """Remove every channel that provably has no effect, exactly.
 
-    Both models are run on random inputs, and on real ones with `--data`; if they differ by more than float noise,
-    nothing is written and the status is 1.
+    Both models are run on random inputs, and on real ones with `--data`; if they differ by more than float
+    noise, nothing is written and the status is 1.
 
     Example: `compress shrink model.onnx -o slim.onnx`
     """
     proof = certificate or target.parent / f"{target.stem}.json"
-    check_outputs(proof, json_path, model=target, source=source)
+    check_outputs(target, proof, json_path, source=source)
     from compress import tables
     from compress.shrinking import shrink_file
 
@@ -40,9 +40,10 @@ def shrink(
         source, target, certificate=proof, verify=not no_verify, data=data, data_dir=data_dir
     )
     found = result.certificate
-    out.print(tables.sizes(found))
-    for table in (tables.removed(found), tables.kept(found), result.parity and tables.parity(result.parity)):
+    for table in (tables.sizes(found), tables.removed(found), tables.kept(found), tables.frozen(found)):
         if table is not None:
             out.print(table)
+    if result.parity is not None:
+        out.print(tables.parity(result.parity))
     say(f"{target}, certificate in {proof}")
     write_json(json_path, {"model": str(target), "certificate": str(proof), **asdict(found)})

@@ -48,7 +48,9 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, order and augmentation.")] = None,
     train_limit: Annotated[int | None, typer.Option(min=2, help=LIMIT_HELP)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch of RUN.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last whole epoch of RUN.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(metavar="RUN.toml", help=CONFIG_HELP)] = None,
     json_path: JsonPath = None,
     quiet: Quiet = False,
@@ -58,11 +60,11 @@ def train(
     Example: `compress train --model resnet20 --data digits --target 0.5 --epochs 20 --out runs/digits`
     """
     given = {
-        "model": model, "data": data, "data_dir": data_dir, "method": method, "penalty": penalty, "beta": beta,
-        "strength": strength if strength in (None, "auto") else _number("--strength", strength), "target": target,
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "nesterov": nesterov,
-        "weight_decay": weight_decay, "schedule": schedule, "init": init, "device": device, "precision": precision,
-        "seed": seed, "train_limit": train_limit, "out": folder,
+        "model": model, "data": data, "data_dir": data_dir, "method": method, "penalty": penalty,
+        "strength": _strength(strength), "beta": beta, "target": target, "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "momentum": momentum, "nesterov": nesterov,
+        "weight_decay": weight_decay, "schedule": schedule, "init": init, "device": device,
+        "precision": precision, "seed": seed, "train_limit": train_limit, "out": folder,
     }  # fmt: skip
     if config is None and resume:
         config = folder / "config.toml"
@@ -75,19 +77,22 @@ def train(
     from compress.progress import Silent, progress
 
     summary = trainer.train(
-        trainer.TrainConfig.from_dict(settings, f"{config} or the command line" if config else "the command line"),
+        trainer.TrainConfig.from_dict(
+            settings, f"{config} or the command line" if config else "the command line"
+        ),
         resume=resume,
         progress=Silent() if quiet else progress(),
     )
-    say(
-        f"{folder}: {summary.zeros:.1%} of the channels are zero, test accuracy {100 * summary.test_accuracy:.2f} % "
-        f"(held-out {100 * summary.validation_accuracy:.2f} %)"
-    )
+    test, held_out = 100 * summary.test_accuracy, 100 * summary.validation_accuracy
+    zeros = f"{summary.zeros:.1%} of the channels are zero"
+    say(f"{folder}: {zeros}, test accuracy {test:.2f} % (held-out {held_out:.2f} %)")
     write_json(json_path, asdict(summary))
 
 
-def _number(option: str, text: str) -> float:
+def _strength(text: str | None) -> str | float | None:
+    if text in (None, "auto"):
+        return text
     try:
         return float(text)
     except ValueError:
-        raise UserError(f"{option} {text}: give a number or auto") from None
+        raise UserError(f"--strength {text}: give a number or auto") from None

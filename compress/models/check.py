@@ -44,7 +44,9 @@ def output_of(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
     finally:
         model.train(training)
     if not isinstance(output, Tensor):
-        raise UserError(f"the model must return one tensor, not {type(output).__name__}: wrap it in one that does")
+        raise UserError(
+            f"the model must return one tensor, not {type(output).__name__}: wrap it in one that does"
+        )
     return output
 
 

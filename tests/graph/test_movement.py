@@ -184,10 +184,19 @@ def test_pad(data: st.DataObject) -> None:
     full = data.draw(ids())
     ndim = full.ndim
     varying = [axis for axis in range(ndim) if collapse(full).shape[axis] > 1]
-    widths = [data.draw(st.integers(-1, 2)) if place % ndim in varying else 0 for place in range(2 * ndim)]
-    if any(full.shape[a] + widths[a] + widths[a + ndim] < 1 for a in range(ndim)):
-        widths = [max(width, 0) for width in widths]
+    widths = [data.draw(st.integers(0, 2)) if place % ndim in varying else 0 for place in range(2 * ndim)]
     check("Pad", [full], {"pads": widths})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(-1, 0, [2, 3]), (0, -2, [1]), (-1, 2, [2, 3, 0, 0]), (1, -1, [0, 1, 2])]
+)
+def test_pad_that_crops(low: int, high: int, expected: list[int]) -> None:
+    """Which onnx's reference cannot do."""
+    full = np.array([[1, 2, 3]] * 2)
+    node = helper.make_node("Pad", ["x0", "pads"], ["y0"])
+    model = program(node, [full], {"pads": np.array([0, low, 0, high])})
+    np.testing.assert_array_equal(move(model, node, [collapse(full)], np.zeros((), np.int64))[0], [expected])
 
 
 def test_pad_on_chosen_axes() -> None:

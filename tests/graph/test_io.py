@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from models import Weights, build, feeds, run
+from onnx import ModelProto, helper
+
+import graph
+from graph import ModelError
+from graph.io import digest
+
+
+def small(seed: int = 0) -> ModelProto:
+    w = Weights(seed)
+    return build(
+        "(float[N,3,8,8] x) => (y) { a = Conv<pads=[1,1,1,1]>(x, w1) r = Relu(a) y = Conv(r, w2) }",
+        w1=w(6, 3, 3, 3, zero=(1, 2)), w2=w(2, 6, 1, 1),
+    )  # fmt: skip
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "model.onnx"
+    graph.save(small(), path)
+    assert graph.load(path) == small()
+    assert [entry.name for entry in path.parent.iterdir()] == ["model.onnx"]
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        graph.load(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "none.onnx")
+
+
+def test_folder(tmp_path: Path) -> None:
+    refusal(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"PK\x03\x04 a zip file", b"\x89PNG\r\n\x1a\n", b"hello, world\n" * 9])
+def test_not_a_model(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    refusal(path)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
+def test_truncated(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "model.onnx"
+    whole = small().SerializeToString()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    refusal(path)
+
+
+def test_other_protobuf(tmp_path: Path) -> None:
+    path = tmp_path / "tensor.pb"
+    path.write_bytes(small().graph.initializer[0].SerializeToString())
+    refusal(path)
+
+
+def test_no_outputs(tmp_path: Path) -> None:
+    model = small()
+    del model.graph.output[:]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert "no outputs" in refusal(path)
+
+
+def external(path: Path) -> None:
+    onnx.save_model(small(), str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
+
+
+def test_external_data(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    external(path)
+    model = graph.load(path)
+    assert model == small()
+    graph.save(model, tmp_path / "elsewhere" / "model.onnx")
+    assert graph.load(tmp_path / "elsewhere" / "model.onnx") == small()
+
+
+def test_external_data_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    external(path)
+    (tmp_path / "weights.bin").unlink()
+    assert "weights.bin" in refusal(path)
+
+
+def test_external_data_is_truncated(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    external(path)
+    data = (tmp_path / "weights.bin").read_bytes()
+    (tmp_path / "weights.bin").write_bytes(data[: len(data) // 2])
+    assert "weights.bin" in refusal(path)
+
+
+def test_external_data_outside_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "inside" / "model.onnx"
+    path.parent.mkdir()
+    external(path)
+    (path.parent / "weights.bin").rename(tmp_path / "weights.bin")
+    model = onnx.load(str(path), load_external_data=False)
+    for tensor in model.graph.initializer:
+        next(entry for entry in tensor.external_data if entry.key == "location").value = "../weights.bin"
+    path.write_bytes(model.SerializeToString())
+    refusal(path)
+
+
+def test_external_data_of_constant_nodes(tmp_path: Path) -> None:
+    model = small()
+    tensors = list(model.graph.initializer)
+    del model.graph.initializer[:]
+    for tensor in tensors:
+        model.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
+    path = tmp_path / "model.onnx"
+    inline = run(model, feeds(model))["y"]
+    onnx.save_model(
+        model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0, convert_attribute=True
+    )
+    loaded = graph.load(path)
+    graph.save(graph.shrink(loaded)[0], tmp_path / "elsewhere" / "slim.onnx")
+    slim = graph.load(tmp_path / "elsewhere" / "slim.onnx")
+    assert abs(run(slim, feeds(slim))["y"] - inline).max() < 1e-5
+
+
+def test_save_replaces_whole_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.onnx"
+    graph.save(small(), path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(ModelError, match="No space left"):
+        graph.save(small(1), path)
+    assert graph.load(path) == small()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_save_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ModelError, match="cannot write"):
+        graph.save(small(), tmp_path / "file" / "model.onnx")
+
+
+def test_saved_files_may_be_read_by_others(tmp_path: Path) -> None:
+    graph.save(small(), tmp_path / "model.onnx")
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert (tmp_path / "model.onnx").stat().st_mode == plain.stat().st_mode
+
+
+def test_over_the_limit_weights_go_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graph.io.PROTOBUF_LIMIT", 100)
+    model = small()
+    model.graph.initializer[0].raw_data  # noqa: B018  is there before
+    graph.save(model, tmp_path / "model.onnx")
+    assert model == small(), "saving changed the model"
+    graph.save(small(1), tmp_path / "model.onnx")
+    assert graph.load(tmp_path / "model.onnx") == small(1)
+
+
+def test_the_envelope_survives(tmp_path: Path) -> None:
+    model = small()
+    model.ir_version = 8
+    model.producer_name, model.producer_version, model.domain, model.model_version = "maker", "1.2", "org.example", 7
+    model.doc_string, model.graph.doc_string, model.graph.name = "model doc", "graph doc", "classifier"
+    model.metadata_props.add(key="license", value="Apache-2.0")
+    model.graph.node[0].name, model.graph.node[0].doc_string = "stem", "first"
+    model.graph.initializer[0].doc_string = "stem weights"
+    model.graph.input[0].doc_string = "an image"
+    model.opset_import.append(helper.make_opsetid("com.example", 3))
+    slim, _ = graph.shrink(model)
+    for name in ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        assert getattr(slim, name) == getattr(model, name), name
+    assert slim.metadata_props == model.metadata_props
+    assert slim.opset_import == model.opset_import
+    assert (slim.graph.name, slim.graph.doc_string) == ("classifier", "graph doc")
+    assert slim.graph.input == model.graph.input
+    assert slim.graph.output == model.graph.output
+    assert [(node.name, node.doc_string) for node in slim.graph.node][0] == ("stem", "first")
+    assert slim.graph.initializer[0].doc_string == "stem weights"
+
+
+def test_digest_is_of_the_content() -> None:
+    assert digest(small()) == digest(small())
+    assert digest(small()) != digest(small(1))
