@@ -125,5 +125,7 @@ def _mode(path: Path) -> int:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"cannot write {path}: a part of its path is a file, not a folder") from error
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error

@@ -10,10 +10,14 @@ from compress.errors import UserError
 
 T = TypeVar("T")
 
+FEW = 30
+
 
 def unknown(kind: str, name: str, valid: list[str]) -> UserError:
-    """The error for a name that is not in ``valid``, with the nearest one that is."""
-    return UserError(f"unknown {kind} '{name}'; {did_you_mean(name, valid)}valid: {', '.join(valid)}")
+    """The error for a name that is not in ``valid``, with the nearest one, and all if they are few."""
+    hint = did_you_mean(name, valid)
+    names = f"valid: {', '.join(valid)}" if len(valid) <= FEW or not hint else ""
+    return UserError(f"unknown {kind} '{name}'; {hint}{names}".strip())
 
 
 def did_you_mean(name: str, valid: list[str]) -> str:

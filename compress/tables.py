@@ -140,7 +140,7 @@ def _largest(title: str, rows: Sequence[tuple[int, *tuple[str, ...]]], *headings
     for channels, *texts in rows[:MOST]:
         made.add_row(f"{channels:,}", *(texts[place] for place in used))
     if len(rows) > MOST:
-        made.add_row(f"{sum(row[0] for row in rows[MOST:]):,}", f"in {len(rows) - MOST} more rows")
+        made.add_row(f"{sum(row[0] for row in rows[MOST:]):,}", f"{len(rows) - MOST} more")
     return made
 
 

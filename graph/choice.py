@@ -165,13 +165,20 @@ class _Fixpoint:
         return plane.withdraw(~self.gone[ids], self.why[ids]) or bool(news.any())
 
     def keep_last(self) -> bool:
-        """Whatever is read keeps its first channel; what nobody reads any more goes as a whole."""
+        """Whatever is read keeps one channel; what nobody reads any more goes as a whole."""
         dropped, starved = self.liveness.judge(self.choice)
         self.choice.dropped = dropped
         for axis in starved:
             plane = self.choice.planes[axis]
-            plane.withdraw(np.arange(plane.gone.size) == 0, self.choice.cause("last", self.describe(axis)))
+            chosen = np.arange(plane.gone.size) == self.commonest(*axis)
+            plane.withdraw(chosen, self.choice.cause("last", self.describe(axis)))
         return bool(starved)
+
+    def commonest(self, site: Site, axis: int) -> int:
+        """The index whose channel most other tensors have, too: it costs least to keep."""
+        counts = np.bincount(np.concatenate([ids.ravel() for ids in self.trace.ids.values()]))
+        ids = self.trace.ids[site]
+        return int(counts[ids].max(tuple(a for a in range(ids.ndim) if a != axis)).argmax())
 
     def describe(self, axis: Axis) -> str:
         return self.trace.edges.get(axis[0], str(axis[0])) if isinstance(axis[0], tuple) else axis[0]

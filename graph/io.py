@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import tempfile
@@ -42,7 +43,7 @@ def load(path: str | Path) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, path: str | Path) -> None:
-    """Write ``model``, whole or not at all; over 2 GiB the weights go to ``<name>.data`` beside it.
+    """Write ``model``, whole or not at all; over 2 GiB the weights go to ``<name>.<hash>.data`` beside it.
 
     Raises:
         ModelError: the folder cannot be written or the disk is full.
@@ -50,20 +51,20 @@ def save(model: onnx.ModelProto, path: str | Path) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if model.ByteSize() < PROTOBUF_LIMIT:
+        if sum(tensor.ByteSize() for tensor in _tensors(model.graph)) < PROTOBUF_LIMIT:
             _replace(path, model.SerializeToString())
         else:
-            # the weights have a name of their own for every content: a crash between the two renames harms neither file
-            onnx.save_model(
-                model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024
-            )
+            _replace_with_data(path, model)
     except OSError as error:
         raise ModelError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def digest(model: onnx.ModelProto) -> str:
-    """SHA-256 over the serialised model, independent of protobuf's map order."""
-    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    """SHA-256 over the graph, piece by piece, since protobuf does not serialise 2 GiB at once."""
+    content = hashlib.sha256()
+    for piece in [*model.graph.initializer, *model.graph.node, *model.graph.input, *model.graph.output]:
+        content.update(piece.SerializeToString(deterministic=True))
+    return content.hexdigest()
 
 
 def files(path: Path) -> list[Path]:
@@ -84,6 +85,21 @@ def _replace(path: Path, data: bytes) -> None:
         os.replace(name, path)  # noqa: PTH105
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _replace_with_data(path: Path, model: onnx.ModelProto) -> None:
+    """The data file is named by its content, so that a crash between the two renames harms neither model."""
+    location = f"{path.name}.{digest(model)[:12]}.data"
+    light = onnx.ModelProto()
+    light.CopyFrom(model)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        whole = Path(folder, path.name)
+        onnx.save_model(light, str(whole), save_as_external_data=True, location=location, size_threshold=1024)
+        os.replace(whole.with_name(location), path.with_name(location))  # noqa: PTH105
+        os.replace(whole, path)  # noqa: PTH105
+    for stale in path.parent.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 12}.data"):
+        if stale.name != location:
+            stale.unlink()
 
 
 def _load_external(model: onnx.ModelProto, path: Path) -> None:

@@ -33,8 +33,8 @@ class Liveness:
         for edge in self.trace.edges:
             for axis in self.trace.varying(edge):
                 if choice.planes[edge, axis].gone.all() and not dropped.issuperset(self.program.nodes[edge[0]].output):
-                    starved.insert(0, (edge, axis))
-        return dropped, starved[-1:]  # the first in the graph: what it keeps, its readers keep as well
+                    starved.append((edge, axis))
+        return dropped, starved[:1]  # the last in the graph: what it keeps, its makers keep as well
 
     def _empty(self, choice: Choice) -> dict[str, Axis]:
         """Activations without any channel, by the axis that lost them all."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, TypeProto, defs, helper, numpy_helper
+from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from graph.errors import ModelError
@@ -20,7 +21,7 @@ from graph.evaluate import Array, CannotEvaluate, evaluate
 
 Shape = tuple[int, ...]
 
-PROBE_BATCH = 2
+PROBE_BATCH = 2  # else 1
 PROBE_SIZE = 64
 SMALL = 4096  # tensors up to this size may be shapes or scales, so their value is followed
 
@@ -108,17 +109,26 @@ class Program:
 def read(model: ModelProto) -> Program:
     """Order the nodes, find every shape and fold what depends on constants alone.
 
+    Files with a dynamic batch and a batch of 1 baked into a Reshape are common; they are read for that batch.
+
     Raises:
         ModelError: the graph has a cycle, a tensor without producer, or shapes that contradict each other.
     """
+    try:
+        return _read(model, PROBE_BATCH)
+    except ModelError:
+        return _read(model, 1)
+
+
+def _read(model: ModelProto, batch: int) -> Program:
     graph = model.graph
     program = Program(model, _ordered(model), constants=Constants({t.name: t for t in graph.initializer}))
     types: dict[str, TypeProto] = {}
     for tensor in graph.initializer:
         types[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
     for value in graph.input:
-        types.setdefault(value.name, _probe(value.type))
-    declared = {value.name: value.type for value in [*graph.value_info, *graph.output]}
+        types.setdefault(value.name, _probe(value.type, batch))
+    declared = {value.name: _probe(value.type, batch) for value in [*graph.value_info, *graph.output]}
     for node in program.nodes:
         _infer(program, node, types, declared)
     for name, kind in types.items():
@@ -180,14 +190,14 @@ def _ordered(model: ModelProto) -> list[NodeProto]:
     return alive[::-1]
 
 
-def _probe(kind: TypeProto) -> TypeProto:
-    """The type with every dynamic size replaced: the first axis by a batch of 2, others by 64."""
+def _probe(kind: TypeProto, batch: int) -> TypeProto:
+    """The type with every dynamic size replaced: the first axis by ``batch``, others by 64."""
     probed = TypeProto()
     probed.CopyFrom(kind)
     if probed.WhichOneof("value") == "tensor_type" and probed.tensor_type.HasField("shape"):
         for axis, dim in enumerate(probed.tensor_type.shape.dim):
             if not dim.HasField("dim_value") or dim.dim_value <= 0:
-                dim.dim_value = PROBE_BATCH if axis == 0 else PROBE_SIZE
+                dim.dim_value = batch if axis == 0 else PROBE_SIZE
     return probed
 
 
@@ -222,9 +232,13 @@ def _infer(program: Program, node: NodeProto, types: dict[str, TypeProto], decla
         )
     except (defs.SchemaError, LookupError):
         pass  # its outputs have the shapes that the file declares, if any
-    except InferenceError as error:
+    except (InferenceError, ValidationError) as error:
         if not captured(node):  # what a sub-graph captures is out of the inference's sight
             raise ModelError(f"node {label(node)} has inconsistent shapes: {_first_line(error)}") from error
+    if node.op_type == "Reshape":
+        sizes = _elements(found.get(node.output[0])), _elements(types.get(names[0]))
+        if None not in sizes and sizes[0] != sizes[1]:
+            raise ModelError(f"node {label(node)} has inconsistent shapes: {sizes[1]} elements become {sizes[0]}")
     for name in node.output:
         if name in found:
             types[name] = found[name]
@@ -263,6 +277,11 @@ def _fold(program: Program, node: NodeProto, names: list[str], types: dict[str, 
 
 
 NOT_A_FUNCTION = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+
+
+def _elements(kind: TypeProto | None) -> int | None:
+    shape = None if kind is None else _shape(kind)
+    return None if shape is None else int(np.prod(shape))
 
 
 def _is_small(kind: TypeProto | None) -> bool:

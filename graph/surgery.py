@@ -25,6 +25,8 @@ from graph.tidy import tidy
 from graph.trace import Read, Site, Trace, Use
 from graph.values import Mask, Values, column_sums
 
+VECTOR_BIAS = {"Conv", "ConvTranspose"}
+
 
 @dataclass
 class Surgery:
@@ -136,7 +138,7 @@ class Surgery:
         weight = next(name for name in node.input if name in self.program.constants)
         present = len(node.input) > 2 and bool(node.input[2])
         old: Array = self.program.constants[node.input[2]].astype(np.float64) if present else np.zeros(1)
-        if node.op_type != "Conv":  # broadcast against the output, where Conv takes a vector
+        if node.op_type not in VECTOR_BIAS:  # broadcast against the output
             total = total.reshape([-1] + [1] * (len(self.program.shapes[node.output[0]]) - 1 - axis))
         if node.op_type == "Gemm":  # alpha A B + beta C: the new C counts once
             old, total = attributes(node).get("beta", 1.0) * old, attributes(node).get("alpha", 1.0) * total
@@ -170,7 +172,7 @@ class Surgery:
     def bias_cuts(self, index: int) -> dict[int, Mask]:
         """What stays of each axis of a node's new bias."""
         out, shape = self.program.nodes[index].output[0], self.constants[index, 2].shape
-        first = 1 if self.program.nodes[index].op_type == "Conv" else len(self.program.shapes[out]) - len(shape)
+        first = 1 if self.program.nodes[index].op_type in VECTOR_BIAS else len(self.program.shapes[out]) - len(shape)
         gone = {axis: self.choice.gone(out, first + axis) for axis, size in enumerate(shape) if size > 1}
         return {axis: ~each for axis, each in gone.items() if each is not None}
 

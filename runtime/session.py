@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -225,4 +226,6 @@ def _values(args: Any) -> tuple[Value, ...]:
 
 def _known(what: str, name: str, valid: Mapping[str, object]) -> None:
     if name not in valid:
-        raise SessionError(f"unknown {what} '{name}'; valid: {', '.join(valid)}")
+        near = difflib.get_close_matches(name, valid, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise SessionError(f"unknown {what} '{name}'; {hint}valid: {', '.join(valid)}")

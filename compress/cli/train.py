@@ -68,6 +68,8 @@ def train(
     }  # fmt: skip
     if config is None and resume:
         config = folder / "config.toml"
+        if not config.exists():
+            raise UserError(f"nothing to resume in {folder}: it holds no run")
     settings = read_toml(config) if config is not None else {}
     settings |= {key: value for key, value in given.items() if value is not None}
     if "model" not in settings:

@@ -39,8 +39,9 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"cannot read checkpoint {path}: {error.strerror}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a checkpoint of weights: {reason}") from error
+        raise UserError(
+            f"{path} is not a checkpoint: give a file that torch.save wrote, of tensors and plain values only"
+        ) from error
     if not isinstance(state, dict):
         raise UserError(f"{path} holds a {type(state).__name__}, not a dictionary of weights")
     return state

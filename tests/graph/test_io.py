@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import onnx
@@ -157,14 +158,38 @@ def test_saved_files_may_be_read_by_others(tmp_path: Path) -> None:
     assert (tmp_path / "model.onnx").stat().st_mode == plain.stat().st_mode
 
 
+def large(seed: int) -> ModelProto:
+    w = Weights(seed)
+    return build("(float[N,64] x) => (y) { h = MatMul(x, w1) y = MatMul(h, w2) }", w1=w(64, 64), w2=w(64, 64))
+
+
 def test_over_the_limit_weights_go_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graph.io.PROTOBUF_LIMIT", 100)
-    model = small()
-    model.graph.initializer[0].raw_data  # noqa: B018  is there before
-    graph.save(model, tmp_path / "model.onnx")
-    assert model == small(), "saving changed the model"
-    graph.save(small(1), tmp_path / "model.onnx")
-    assert graph.load(tmp_path / "model.onnx") == small(1)
+    monkeypatch.setattr("graph.io.PROTOBUF_LIMIT", 1000)
+    path = tmp_path / "model.onnx"
+    for seed in (0, 1, 1):
+        model = large(seed)
+        graph.save(model, path)
+        assert model == large(seed), "saving changed the model"
+        assert graph.load(path) == model
+        assert path.stat().st_size < 5000
+        assert len(list(tmp_path.iterdir())) == 2, "stale or unfinished files"
+
+
+def test_a_crash_between_weights_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graph.io.PROTOBUF_LIMIT", 1000)
+    path = tmp_path / "model.onnx"
+    graph.save(large(0), path)
+    replace = os.replace
+
+    def crash(source: Path, target: Path) -> None:
+        if Path(target) == path:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", crash)
+    with pytest.raises(ModelError):
+        graph.save(large(1), path)
+    assert graph.load(path) == large(0)
 
 
 def test_the_envelope_survives(tmp_path: Path) -> None:

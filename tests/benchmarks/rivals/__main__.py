@@ -1,0 +1,109 @@
+"""Measure onnx-compress against its rivals: same networks, same zeros, same judge.
+
+``python -m tests.benchmarks.rivals`` writes docs/results/rivals.md; rivals that are not installed are said to be so.
+Every step runs in its own process, so that a tool that crashes or hangs costs one cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.benchmarks.rivals import report, units
+from tests.benchmarks.rivals.tools import TOOLS, Cell
+
+NETWORKS = (
+    "resnet18 resnet50 wide_resnet50_2 vgg16_bn mobilenet_v2 mobilenet_v3_large mnasnet1_0 efficientnet_b0 googlenet "
+    "squeezenet1_0 densenet121 regnet_y_400mf resnext50_32x4d"
+).split()
+README = "resnet18 resnet50 mobilenet_v2 googlenet densenet121 vgg16_bn".split()
+MODES = ("zeros", "constants")
+ROOT = Path(__file__).parents[3]
+PACKAGE = "tests.benchmarks.rivals"
+LIMIT = 300  # seconds for one process
+
+
+def call(module: str, *arguments: str) -> tuple[str, str]:
+    """Run a module of this package; returns its output and, if it failed, one line that says how."""
+    command = [sys.executable, "-W", "ignore", "-m", f"{PACKAGE}.{module}", *arguments]
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return "", f"still running after {LIMIT} s"
+    if done.returncode == 0:
+        return done.stdout, ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return "", f"exit status {done.returncode}: {lines[-1] if lines else ''}"[:160]
+
+
+def cells(tool: str, files: list[Path]) -> list[Cell]:
+    """The cells of one tool; files that share a process are tried again alone if it dies."""
+    output, failed = call("tools", tool, *map(str, files))
+    if not failed:
+        found = json.loads(output.splitlines()[-1])
+        return [found[str(path)] for path in files]
+    if len(files) == 1:
+        return [{"failed": failed}]
+    return [cell for path in files for cell in cells(tool, [path])]
+
+
+def network(name: str, folder: Path) -> dict[str, Cell]:
+    """All cells of one network; its files are made unless they are there."""
+    facts = folder / name / "facts.json"
+    if not facts.exists():
+        _, failed = call("networks", name, str(folder / name))
+        if failed:
+            return {f"{mode}/torch-pruning": {"failed": failed} for mode in MODES}
+    found: dict[str, Cell] = json.loads(facts.read_text())
+    for tool in TOOLS:
+        rows = cells(tool, [folder / name / f"{mode}.onnx" for mode in MODES])
+        found |= {f"{mode}/{tool}": cell for mode, cell in zip(MODES, rows, strict=True)}
+    return found
+
+
+def measure(names: list[str], folder: Path) -> tuple[str, dict[str, dict[str, Cell]]]:
+    """Everything as Markdown, and the cells of the networks."""
+    start = time.perf_counter()
+    written = units.write(folder / "units")
+    files = [path for path, _ in written.values()]
+    rows = {tool: cells(tool, files) for tool in TOOLS}
+    matrix = {name: {tool: rows[tool][i] for tool in TOOLS} for i, name in enumerate(written)}
+    found = {}
+    for name in names:
+        found[name] = network(name, folder)
+        print(name, *(f"{key} {report.share(cell)}" for key, cell in found[name].items()), sep="\n  ", flush=True)
+    spent = time.perf_counter() - start
+    text = f"{datetime.date.today()}, {report.setting()}. The run took {spent / 60:.0f} minutes.\n\n"
+    text += "### Zeros: gamma = beta = 0\n\n" + report.networks(found, "zeros")
+    text += "\n### Constants: gamma = 0, beta as it was\n\n" + report.networks(found, "constants")
+    text += "\n### One op at a time\n\n" + report.units(matrix, {name: ideal for name, (_, ideal) in written.items()})
+    return text, found
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}", description=__doc__)
+    parser.add_argument("--models", default=",".join(NETWORKS), help="a subset, by commas: printed and not written")
+    parser.add_argument("--folder", type=Path, help="keep the networks here and use those that are there")
+    parser.add_argument("--readme", type=Path, help="write the README's compact table to this file")
+    options = parser.parse_args()
+    names = options.models.split(",")
+    with tempfile.TemporaryDirectory() as temporary:
+        text, found = measure(names, options.folder or Path(temporary))
+    print(text)
+    if names == NETWORKS:
+        report.insert(ROOT / "docs" / "results" / "rivals.md", text)
+    if options.readme:
+        options.readme.write_text(report.compact({name: found[name] for name in README if name in found}))
+
+
+if __name__ == "__main__":
+    main()
