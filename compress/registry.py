@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
+from os.path import commonprefix
 from typing import Generic, TypeVar
 
 from compress.errors import UserError
@@ -22,8 +23,12 @@ def unknown(kind: str, name: str, valid: list[str]) -> UserError:
 
 def did_you_mean(name: str, valid: list[str]) -> str:
     """The name of ``valid`` nearest to ``name``, as a question with a space behind; empty if none is near."""
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
-    return f"did you mean '{near[0]}'? " if near else ""
+    near = difflib.get_close_matches(name, valid, n=3, cutoff=0.4)
+    if not near:
+        return ""
+    scores = {each: difflib.SequenceMatcher(None, each, name).ratio() for each in near}
+    best = max(near, key=lambda each: (scores[each], len(commonprefix([each, name]))))
+    return f"did you mean '{best}'? "
 
 
 class Registry(Generic[T]):

@@ -55,14 +55,16 @@ class _Adapters:
         self.nodes: dict[str, list[NodeProto]] = {}
 
     def between(self, name: str, axis: int, kept: Mask, wanted: Mask) -> str:
-        """The tensor ``name``, which has the channels ``kept``, with the channels ``wanted``, zero where it lacks them."""
+        """The tensor ``name``, which has the channels ``kept``, with ``wanted``: zero where it lacks one."""
         key = name, wanted.tobytes()
         if key not in self.chains:
             self.chains[key] = self._build(name, axis, kept, wanted)
         return self.chains[key]
 
     def _build(self, name: str, axis: int, kept: Mask, wanted: Mask) -> str:
-        place = np.where(kept, np.cumsum(kept) - 1, kept.sum())[wanted]  # what is not kept reads one zero behind the rest
+        place = np.where(kept, np.cumsum(kept) - 1, kept.sum())[
+            wanted
+        ]  # what is not kept reads one zero behind the rest
         stem = f"{name}_channels{len(self.nodes.get(name, [])) or ''}"
         source = name
         chain = self.nodes.setdefault(name, [])

@@ -113,7 +113,11 @@ def _removed(
                 continue
             mask, value = values.along(name_of(program, axis[0]), axis[1])
             at = np.searchsorted(gone, channels.labels[axis][choice.planes[axis].gone])
-            np.maximum.at(rank, at, np.where(mask, np.where(value == 0, 1, 2), 0)[choice.planes[axis].gone].astype(np.int8))
+            np.maximum.at(
+                rank,
+                at,
+                np.where(mask, np.where(value == 0, 1, 2), 0)[choice.planes[axis].gone].astype(np.int8),
+            )
             if read.node in absorbed:
                 readers.setdefault(2, set()).add(absorbed[read.node])
     result = []
@@ -122,7 +126,9 @@ def _removed(
         tensors = [
             f"{name_of(program, site)}[{axis}]"
             for site, axis in axes
-            if isinstance(site, tuple) and site not in trace.edges and np.isin(channels.labels[site, axis], members).any()
+            if isinstance(site, tuple)
+            and site not in trace.edges
+            and np.isin(channels.labels[site, axis], members).any()
         ]
         into = sorted(readers.get(int(reason), set()))
         result.append(Removed(REASONS[reason], int(members.size), list(dict.fromkeys(tensors)), into))

@@ -37,8 +37,8 @@ class Channels:
             right.append(offset[other] + where)
 
         for link in trace.links:
-            for axis in link.axes[1:]:
-                join(link.axes[0], axis, np.arange(planes[axis].gone.size))
+            for other in link.axes[1:]:
+                join(link.axes[0], other, np.arange(planes[other].gone.size))
         for site in trace.ids:
             varying = trace.varying(site)
             if len(varying) == 1:  # ids that vary along two axes belong to a hyperplane of each
@@ -56,12 +56,13 @@ class Channels:
         family = _components([owner], [len(axes) + labels], len(axes) + count + trace.count)
         self.family = {axis: int(family[place]) for place, axis in enumerate(axes)}
         self.families: dict[int, list[Axis]] = {}
-        for axis, number in self.family.items():
-            self.families.setdefault(number, []).append(axis)
+        for member, number in self.family.items():
+            self.families.setdefault(number, []).append(member)
 
 
 def _components(left: list[Labels], right: list[Labels], count: int) -> Labels:
     rows = np.concatenate([*left, np.zeros(0, np.int64)])
     columns = np.concatenate([*right, np.zeros(0, np.int64)])
     graph = coo_array((np.ones(rows.size, np.bool_), (rows, columns)), (count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    labels: Labels = connected_components(graph, directed=False)[1].astype(np.int64)
+    return labels

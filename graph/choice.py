@@ -13,7 +13,8 @@ Doing liveness and choice in sequence instead is unsound: what a gate needs depe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from graph.program import Program, label
 from graph.reads import check
 from graph.trace import FROZEN, Ids, Link, Read, Site, Trace
 from graph.values import Values
+
+Condition = Callable[[], bool]  #: withdraws what it must; true if that is news
 
 
 def choose(program: Program, trace: Trace, values: Values | None) -> Choice:
@@ -51,7 +54,7 @@ class _Fixpoint:
 
     def start(self) -> None:
         """Everything is removable but what is frozen."""
-        self.choice = Choice(causes=self.choice.causes)
+        self.choice.planes.clear()
         self.gone = np.ones(self.trace.count, np.bool_)
         self.why = np.zeros(self.trace.count, np.int32)
         self.gone[FROZEN] = False
@@ -101,26 +104,24 @@ class _Fixpoint:
             if not self.keep_last():
                 return
 
-    def ordered(self) -> list[Callable[[], bool]]:
+    def ordered(self) -> list[Condition]:
         """All conditions in the order of the graph, so that a sweep against it carries every need to its origin."""
         makers = {name: index for index, node in enumerate(self.program.nodes) for name in node.output}
-        conditions: list[tuple[int, Callable[[], bool]]] = []
-        for read, each in zip(self.reads, self.checks, strict=True):
-            conditions.append((read.node, lambda each=each: each.apply(self.choice)))
-        for adapter in self.adapters:
-            conditions.append((adapter.use[0], lambda adapter=adapter: adapter.apply(self.choice)))
-        for link in self.trace.links:
-            conditions.append((link.node, lambda link=link: self.together(link)))
+        found: list[tuple[int, Condition]] = []
+        found += [
+            (read.node, partial(each.apply, self.choice)) for read, each in zip(self.reads, self.checks, strict=True)
+        ]
+        found += [(each.use[0], partial(each.apply, self.choice)) for each in self.adapters]
+        found += [(link.node, partial(self.together, link)) for link in self.trace.links]
         for site in self.trace.ids:
             if self.trace.varying(site):
                 place = site[0] if isinstance(site, tuple) else makers.get(site, -1)
-                conditions.append((place, lambda site=site: self.grid(site)))
-        return [condition for _, condition in sorted(conditions, key=lambda entry: entry[0])]
+                found.append((place, partial(self.grid, site)))
+        return [condition for _, condition in sorted(found, key=lambda entry: entry[0])]
 
     def round(self) -> bool:
         """One sweep against the graph and one along it; true if anything was withdrawn."""
-        changed = [condition() for condition in reversed(self.conditions)]
-        return any(changed) and any([condition() for condition in self.conditions])
+        return _sweep(reversed(self.conditions)) and _sweep(self.conditions)
 
     def together(self, link: Link) -> bool:
         planes = [self.choice.planes[axis] for axis in link.axes]
@@ -128,7 +129,7 @@ class _Fixpoint:
         if not stay.any():
             return False
         why = np.maximum.reduce([plane.why for plane in planes])
-        return any([plane.withdraw(stay, why) for plane in planes])
+        return _sweep(partial(plane.withdraw, stay, why) for plane in planes)
 
     def grid(self, site: Site) -> bool:
         """An element goes iff one of its hyperplanes goes, and with it its id everywhere."""
@@ -152,7 +153,7 @@ class _Fixpoint:
             changed = True
         for axis, plane in planes.items():
             others = tuple(a for a in range(ids.ndim) if a != axis)
-            changed |= plane.withdraw((~self.gone[ids]).any(others), self.why[ids].max(others))
+            changed |= plane.withdraw(np.asarray((~self.gone[ids]).any(others)), self.why[ids].max(others))
         return changed
 
     def line(self, ids: Ids, plane: Plane) -> bool:
@@ -182,3 +183,9 @@ class _Fixpoint:
 
     def describe(self, axis: Axis) -> str:
         return self.trace.edges.get(axis[0], str(axis[0])) if isinstance(axis[0], tuple) else axis[0]
+
+
+def _sweep(conditions: Iterable[Condition]) -> bool:
+    """Apply every condition, whatever the others say."""
+    news = [condition() for condition in conditions]
+    return any(news)

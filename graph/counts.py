@@ -80,7 +80,12 @@ def node_macs(program: Program, node: NodeProto) -> int:
     if found is None:
         return 0
     sizes = {
-        letter: max(shape[axis] for shape, axes in zip((data, weight), found.operands, strict=False) for axis, l in enumerate(axes) if l == letter)
+        letter: max(
+            shape[axis]
+            for shape, axes in zip((data, weight), found.operands, strict=False)
+            for axis, other in enumerate(axes)
+            if other == letter
+        )
         for letter in {letter for axes in found.operands[:2] for letter in axes}
     }
     return int(np.prod(list(sizes.values()), dtype=np.int64))

@@ -6,7 +6,8 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from onnx import ModelProto
@@ -19,7 +20,12 @@ OPSET = 20
 
 
 def export(
-    module: nn.Module, sample: Tensor, *, name: str, opset: int = OPSET, metadata: Mapping[str, str] | None = None
+    module: nn.Module,
+    sample: Tensor,
+    *,
+    name: str,
+    opset: int = OPSET,
+    metadata: Mapping[str, str] | None = None,
 ) -> ModelProto:
     """The model as ONNX, in evaluation mode, with the batch size left open.
 
@@ -70,18 +76,19 @@ def export(
 def strip_exporter_metadata(model: ModelProto) -> None:
     """Remove what the exporter notes down for itself, absolute paths of the building machine among it."""
     graph = model.graph
-    for entry in [model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
-        kept = [(prop.key, prop.value) for prop in entry.metadata_props if not prop.key.startswith("pkg.")]
-        kept = [(key, value) for key, value in kept if key != "namespace"]
-        del entry.metadata_props[:]
-        for key, value in kept:
-            entry.metadata_props.add(key=key, value=value)
+    entries: list[Any] = [model, graph, *graph.node, *graph.initializer]
+    entries += [*graph.input, *graph.output, *graph.value_info]
+    for entry in entries:
+        for place in reversed(range(len(entry.metadata_props))):
+            key = entry.metadata_props[place].key
+            if key == "namespace" or key.startswith("pkg."):
+                del entry.metadata_props[place]
     for node in graph.node:
         node.doc_string = ""
 
 
 @contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def _quiet() -> Iterator[None]:
     """The exporter talks on standard output, through logging and through warnings."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)

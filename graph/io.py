@@ -33,7 +33,9 @@ def load(path: str | Path) -> onnx.ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        raise ModelError(f"{path} is not an ONNX file, or is truncated ({len(data):,} bytes); export it again") from error
+        raise ModelError(
+            f"{path} is not an ONNX file, or is truncated ({len(data):,} bytes); export it again"
+        ) from error
     if not model.ir_version or not model.opset_import or not model.HasField("graph"):
         raise ModelError(f"{path} is not an ONNX model: it has no graph, IR version or opset; export it again")
     if not model.graph.output:

@@ -26,14 +26,19 @@ class Liveness:
         for index in reversed(range(len(self.program.nodes))):
             for name in self.program.nodes[index].output:
                 if name in empty:
-                    if name not in self.outputs and all(self._spares(reader, name, dropped, empty, choice) for reader in self.program.consumers.get(name, [])):
+                    if name not in self.outputs and all(
+                        self._spares(reader, name, dropped, empty, choice)
+                        for reader in self.program.consumers.get(name, [])
+                    ):
                         dropped.add(name)
                     else:
                         starved.append(empty[name])
-        for edge in self.trace.edges:
-            for axis in self.trace.varying(edge):
-                if choice.planes[edge, axis].gone.all() and not dropped.issuperset(self.program.nodes[edge[0]].output):
-                    starved.append((edge, axis))
+        starved += [
+            (edge, axis)
+            for edge in self.trace.edges
+            for axis in self.trace.varying(edge)
+            if choice.planes[edge, axis].gone.all() and not dropped.issuperset(self.program.nodes[edge[0]].output)
+        ]
         return dropped, starved[:1]  # the last in the graph: what it keeps, its makers keep as well
 
     def _empty(self, choice: Choice) -> dict[str, Axis]:

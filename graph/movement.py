@@ -160,7 +160,7 @@ def paddings(program: Program, node: NodeProto) -> list[tuple[int, int]]:
     rank = len(program.shapes[node.input[0]])
     attribute = attributes(node)
     if "pads" in attribute or "paddings" in attribute:
-        pads = list(attribute.get("pads", attribute.get("paddings")))
+        pads = list(attribute["pads"] if "pads" in attribute else attribute["paddings"])
     else:
         known = program.known(node.input[1])
         if known is None:
@@ -184,7 +184,7 @@ def _pad(program: Program, node: NodeProto, array: Array, shape: Shape, fill: Ar
         raise CannotEvaluate("Pad: not with a constant")
     widths = paddings(program, node)
     for axis, (before, after) in enumerate(widths):
-        if array.shape[axis] == 1 and shape[axis] != 1 or not (before or after):
+        if (array.shape[axis] == 1 and shape[axis] != 1) or not (before or after):
             continue
         array = np.broadcast_to(array, [shape[a] if a == axis else n for a, n in enumerate(array.shape)])
         keep = array.take(range(max(-before, 0), array.shape[axis] - max(-after, 0)), axis)

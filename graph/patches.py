@@ -54,7 +54,7 @@ class Context:
     def constant(self, slot: int) -> Array | None:
         """The constant in an input slot, if there is one."""
         name = self.node.input[slot] if slot < len(self.node.input) else ""
-        return self.program.constants[name] if name in self.program.constants else None
+        return self.program.constants.get(name)
 
 
 PATCHES: dict[str, Callable[[Context], Patch]] = {}

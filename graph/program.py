@@ -89,7 +89,7 @@ class Program:
 
     @cached_property
     def consumers(self) -> dict[str, list[int]]:
-        """Indices of the nodes that read a tensor, directly or from inside a sub-graph; graph outputs are not listed."""
+        """Indices of the nodes that read a tensor, directly or inside a sub-graph; graph outputs are not listed."""
         readers: dict[str, list[int]] = {}
         for index, node in enumerate(self.nodes):
             for name in dict.fromkeys([*node.input, *captured(node)]):
@@ -177,7 +177,9 @@ def _ordered(model: ModelProto) -> list[NodeProto]:
                 left.append(node)
         if len(left) == len(pending):
             missing = next(name for name in [*left[0].input, *captured(left[0])] if name not in ready)
-            raise ModelError(f"node {label(left[0])} reads '{missing}', which nothing computes before it (or in a cycle)")
+            raise ModelError(
+                f"node {label(left[0])} reads '{missing}', which nothing computes before it (or in a cycle)"
+            )
         pending = left
     absent = [value.name for value in graph.output if value.name not in ready]
     if absent:
@@ -276,7 +278,14 @@ def _fold(program: Program, node: NodeProto, names: list[str], types: dict[str, 
             program.probed[name] = value
 
 
-NOT_A_FUNCTION = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+NOT_A_FUNCTION = {
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Bernoulli",
+    "Multinomial",
+}
 
 
 def _elements(kind: TypeProto | None) -> int | None:

@@ -1,4 +1,4 @@
-"""When may an index leave a sum? If its value is zero, if no surviving output weighs it, or if a constant is absorbed."""
+"""When may an index leave a sum? If it is zero, if no surviving output weighs it, or if its constant is absorbed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Check:
         used = self.used
         for place, axis in enumerate(self.outputs, 1):
             used = used & ~planes[axis].gone.reshape([-1 if a == place else 1 for a in range(used.ndim)])
-        return used.any(tuple(range(1, used.ndim)))
+        return np.asarray(used.any(tuple(range(1, used.ndim))))
 
 
 def check(read: Read, program: Program, trace: Trace, values: Values, choice: Choice) -> Check:

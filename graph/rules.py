@@ -131,9 +131,7 @@ def _along(program: Program, node: NodeProto, blocked: set[int]) -> Signature:
     """Same shape in and out, channels may leave along every axis but the ``blocked`` ones."""
     rank = len(program.shapes[node.input[0]])
     axes = tuple(OPAQUE if axis in blocked else f"a{axis}" for axis in range(rank))
-    rest = tuple(
-        tuple([OPAQUE] * len(program.shapes.get(name, ()))) if name else () for name in node.input[1:]
-    )
+    rest = tuple(tuple([OPAQUE] * len(program.shapes.get(name, ()))) if name else () for name in node.input[1:])
     return Signature((axes, *rest), tuple(axes for name in node.output if name))
 
 
@@ -188,5 +186,5 @@ def _reduce(program: Program, node: NodeProto) -> Signature | None:
     return Signature((into, *rest), (out,))
 
 
-for _op in "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare".split():
+for _op in ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]:
     SIGNATURES[f"Reduce{_op}"] = _reduce

@@ -66,6 +66,7 @@ class Surgery:
     # -- what stays
 
     def site(self, index: int, slot: int) -> Site:
+        """The operand in ``slot`` of node ``index``, as `trace` calls it."""
         name = self.program.nodes[index].input[slot]
         return (index, slot) if (index, slot) in self.trace.ids or name not in self.trace.ids else name
 
@@ -124,6 +125,7 @@ class Surgery:
         return self.made(weight)[1]
 
     def made(self, weight: tuple[Use, int]) -> tuple[int, int]:
+        """The axes of a weight and of its output that have the same channels."""
         (index, slot), _ = weight
         found = signature(self.program, self.program.nodes[index])
         assert found is not None
@@ -131,9 +133,11 @@ class Surgery:
         return next((a, out.index(letter)) for a, letter in enumerate(letters) if letter != OPAQUE and letter in out)
 
     def name(self, site: Site) -> str:
+        """The tensor behind a site."""
         return name_of(self.program, site)
 
     def add_bias(self, index: int, total: NDArray[np.float64], axis: int) -> None:
+        """Add ``total`` [channels of ``axis`` of the output] to the bias of a node, which may have none yet."""
         node = self.program.nodes[index]
         weight = next(name for name in node.input if name in self.program.constants)
         present = len(node.input) > 2 and bool(node.input[2])
@@ -289,4 +293,6 @@ def _add_after(model: ModelProto, node: NodeProto, value: Array, taken: set[str]
     model.graph.initializer.append(_tensor(value, bias, None))
     place = next(index for index, other in enumerate(model.graph.node) if other.output[:1] == [out])
     model.graph.node[place].output[0] = inner
-    model.graph.node.insert(place + 1, helper.make_node("Add", [inner, bias], [out], name=_unused(f"{node.name}_bias", taken)))
+    model.graph.node.insert(
+        place + 1, helper.make_node("Add", [inner, bias], [out], name=_unused(f"{node.name}_bias", taken))
+    )

@@ -240,9 +240,7 @@ class _Tracer:
             return self.opaque(out)
         extents = [max(ids.shape[axis] for _, ids, _ in operands) for axis in range(rank)]
         # An operand of size 1 is *read by* the channels it is broadcast over; only the others are the same channels.
-        broadcast = [
-            any(size == 1 < extents[axis] for axis, size in enumerate(full)) for _, _, full in operands
-        ]
+        broadcast = [any(size == 1 < extents[axis] for axis, size in enumerate(full)) for _, _, full in operands]
         peers = [ids for (_, ids, _), wide in zip(operands, broadcast, strict=True) if not wide]
         constant = self.constant_axes(index, node, operands, rank)
         if any(constant) or not peers or any(ids.shape != tuple(extents) for ids in peers[:1]):
@@ -259,7 +257,9 @@ class _Tracer:
             elif own is not ids:
                 self.same.append((np.broadcast_to(own, ids.shape), ids))
 
-    def constant_axes(self, index: int, node: NodeProto, operands: list[tuple[Site, Ids, Shape]], rank: int) -> list[bool]:
+    def constant_axes(
+        self, index: int, node: NodeProto, operands: list[tuple[Site, Ids, Shape]], rank: int
+    ) -> list[bool]:
         """Axes that only constants have: their channels are born here, all activations being broadcast along them."""
         born = [False] * rank
         for slot, name in enumerate(node.input):
@@ -295,9 +295,12 @@ class _Tracer:
         outputs = [name for name in node.output if name]
         for name, letters in zip(outputs, found.outputs, strict=False):
             shape = self.program.shapes[name]
-            self.put(name, self.fresh(tuple(
-                size if letter in carried else 1 for size, letter in zip(shape, letters, strict=True)
-            )))
+            self.put(
+                name,
+                self.fresh(
+                    tuple(size if letter in carried else 1 for size, letter in zip(shape, letters, strict=True))
+                ),
+            )
             for axis, letter in enumerate(letters):
                 if letter in carried and shape[axis] > 1:
                     uses[letter].append((name, axis))

@@ -200,7 +200,7 @@ def _fill(program: Program, node: NodeProto) -> Array:
 def column_sums(values: Values, weight: str, out_axis: int, axis: int) -> NDArray[np.float64]:
     """Weights summed over everything but (output, input) channel, float64 [out, in]."""
     array = values.program.constants[weight].astype(np.float64)
-    sums = array.sum(tuple(a for a in range(array.ndim) if a not in (out_axis, axis)))
+    sums: NDArray[np.float64] = array.sum(tuple(a for a in range(array.ndim) if a not in (out_axis, axis)))
     return sums.T if out_axis > axis else sums
 
 
@@ -245,7 +245,7 @@ def _contraction(values: Values, node: NodeProto, found: Signature) -> Known | N
     attribute = attributes(node)
     total = attribute.get("alpha", 1.0) * total + attribute.get("beta", 1.0) * bias
     shape = [-1 if letter == born[0] else 1 for letter in found.outputs[0]]
-    return Known(total.astype(values.program.constants[weight].dtype).reshape(shape), sure.reshape(shape))
+    return Known(total.astype(values.program.constants[weight].dtype).reshape(shape), np.asarray(sure).reshape(shape))
 
 
 def _zeros(values: Values, node: NodeProto, found: Signature) -> Known | None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from onnx_files import write_models
 
 ROOT = Path(__file__).resolve().parents[1]

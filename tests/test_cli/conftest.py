@@ -62,7 +62,7 @@ def cli(here: Path) -> Cli:
 
 @pytest.fixture
 def start(here: Path) -> Callable[..., subprocess.Popen[str]]:
-    """The command line in a process of its own, which Ctrl-C reaches even where the tests run in the background."""
+    """The command line in a process of its own, which Ctrl-C reaches even if the tests run in the background."""
 
     def run(line: str, prepare: Callable[[], object] = lambda: None) -> subprocess.Popen[str]:
         def before() -> None:
