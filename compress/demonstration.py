@@ -90,9 +90,7 @@ class Demonstration:
         }
 
 
-def demonstrate(
-    folder: Path, say: Callable[[str], object], progress: Callable[[], Progress]
-) -> Demonstration:
+def demonstrate(folder: Path, say: Callable[[str], object], progress: Callable[[], Progress]) -> Demonstration:
     """Run the whole way into ``folder``, replacing an earlier demo there.
 
     Args:
@@ -125,9 +123,7 @@ def demonstrate(
         picture,
         f"{MODEL} on digits: {TARGET:.0%} of the channels trained to zero",
     )
-    result = Demonstration(
-        dense, trained, shrunk, verified.accuracy, latency, picture, time.monotonic() - begin
-    )
+    result = Demonstration(dense, trained, shrunk, verified.accuracy, latency, picture, time.monotonic() - begin)
     write_text(folder / MARKER, json.dumps({"schema": 1, **result.to_dict()}, indent=2) + "\n")
     return result
 
@@ -142,9 +138,7 @@ def _conv_outputs(path: Path) -> dict[str, int]:
     graph = onnx.load(path).graph
     widths = {tensor.name: tensor.dims[0] for tensor in graph.initializer}
     return {
-        node.name: widths[node.input[1]]
-        for node in graph.node
-        if node.op_type == "Conv" and node.input[1] in widths
+        node.name: widths[node.input[1]] for node in graph.node if node.op_type == "Conv" and node.input[1] in widths
     }
 
 
@@ -156,9 +150,7 @@ def _train(folder: Path, progress: Progress, **settings: Any) -> Summary:
 def _clear(folder: Path) -> None:
     runs = [folder / name for name in ("dense", "trained")]
     if any(run.exists() for run in runs) and not (folder / MARKER).exists():
-        raise UserError(
-            f"{folder} holds something that is no finished demo: choose another --out or remove it"
-        )
+        raise UserError(f"{folder} holds something that is no finished demo: choose another --out or remove it")
     for run in runs:
         shutil.rmtree(run, ignore_errors=True)
     write_text(folder / MARKER, "{}\n")  # an interrupted demo may be replaced, too

@@ -97,6 +97,5 @@ def progress() -> Progress:
 def describe(figures: dict[str, float]) -> str:
     """Figures on one line, whole numbers as such and others with four digits."""
     return "  ".join(
-        f"{name} {value:d}" if isinstance(value, int) else f"{name} {value:.4g}"
-        for name, value in figures.items()
+        f"{name} {value:d}" if isinstance(value, int) else f"{name} {value:.4g}" for name, value in figures.items()
     )

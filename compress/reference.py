@@ -64,9 +64,7 @@ def call(reference: str, kinds: tuple[type, ...], wanted: str, **offered: Any) -
     except Exception as error:
         raise UserError(f"'{reference}' failed: {describe(error)}") from error
     if not isinstance(result, kinds):
-        raise UserError(
-            f"'{reference}' must return {wanted}, but its result is of type {type(result).__name__}"
-        )
+        raise UserError(f"'{reference}' must return {wanted}, but its result is of type {type(result).__name__}")
     return result
 
 

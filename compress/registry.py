@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
-from os.path import commonprefix
+from operator import eq
 from typing import Generic, TypeVar
 
 from compress.errors import UserError
@@ -26,9 +26,11 @@ def did_you_mean(name: str, valid: list[str]) -> str:
     near = difflib.get_close_matches(name, valid, n=3, cutoff=0.4)
     if not near:
         return ""
-    scores = {each: difflib.SequenceMatcher(None, each, name).ratio() for each in near}
-    best = max(near, key=lambda each: (scores[each], len(commonprefix([each, name]))))
-    return f"did you mean '{best}'? "
+
+    def score(other: str) -> tuple[float, int]:  # of 'resnet2O', resnet20 is as near as resnet32: compare places
+        return difflib.SequenceMatcher(None, other, name).ratio(), sum(map(eq, other, name))
+
+    return f"did you mean '{max(near, key=score)}'? "
 
 
 class Registry(Generic[T]):

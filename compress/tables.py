@@ -37,10 +37,7 @@ def sizes(certificate: Certificate) -> Table:
 
 def removed(certificate: Certificate) -> Table | None:
     """What went, and why; None if nothing did."""
-    rows = [
-        (row.channels, row.reason, _some(row.tensors), _some(row.absorbed_into))
-        for row in certificate.removed
-    ]
+    rows = [(row.channels, row.reason, _some(row.tensors), _some(row.absorbed_into)) for row in certificate.removed]
     return _largest("removed", rows, "reason", "tensors", "absorbed into")
 
 
@@ -56,8 +53,7 @@ def frozen(certificate: Certificate) -> Table | None:
     for row in certificate.frozen:
         kinds.setdefault((row.op.partition(":")[0], row.why), []).append((row.channels, row.op))
     rows = [
-        (sum(channels for channels, _ in ops), why, _some([op for _, op in ops]))
-        for (_, why), ops in kinds.items()
+        (sum(channels for channels, _ in ops), why, _some([op for _, op in ops])) for (_, why), ops in kinds.items()
     ]
     return _largest("frozen", rows, "why", "op")
 

@@ -46,5 +46,5 @@ def report(title: str) -> None:
 
 if __name__ == "__main__":
     report("without the rule")
-    SIGNATURES["SoftCap"] = "n c ... -> n c ..."
+    SIGNATURES["com.example.SoftCap"] = "n c ... -> n c ..."
     report("with the rule")

@@ -2,7 +2,8 @@
 
 An op is in exactly one of them. ``ELEMENTWISE`` ops treat each element alone, ``MOVEMENT`` ops only move elements, and
 ``SIGNATURES`` says in einsum's notation which axes of the others are the same channels. Whatever is in none of them
-freezes what it touches. Adding an op is one line; see CONTRIBUTING.md.
+freezes what it touches. Adding an op is one line; see CONTRIBUTING.md. Ops of another domain than ONNX's own are called
+``domain.Op``.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ SIGNATURES: dict[str, str | Rule] = {
 }
 
 
+def key(node: NodeProto) -> str:
+    """How the tables call the op of ``node``."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
 def rule(op: str) -> Callable[[Rule], Rule]:
     """Decorator that files a function from (program, node) to a signature, or ``None`` to freeze, under ``op``."""
 
@@ -51,7 +57,7 @@ def rule(op: str) -> Callable[[Rule], Rule]:
 
 def signature(program: Program, node: NodeProto) -> Signature | None:
     """The signature of ``node``, expanded for its ranks; ``None`` if it has no rule or its shapes are unknown."""
-    entry = SIGNATURES.get(node.op_type)
+    entry = SIGNATURES.get(key(node))
     if entry is None or not program.shapes.keys() >= {name for name in [*node.input, *node.output] if name}:
         return None
     found = entry if isinstance(entry, str) else entry(program, node)

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from graph.evaluate import CannotEvaluate
 from graph.movement import data_inputs, move, slice_steps, touched
 from graph.program import Program, Shape, captured
-from graph.rules import ELEMENTWISE, MOVEMENT, signature
+from graph.rules import ELEMENTWISE, MOVEMENT, key, signature
 from graph.signature import OPAQUE, Signature
 
 Ids = NDArray[np.int64]
@@ -146,7 +146,7 @@ class _Tracer:
         """
         node, name = self.program.nodes[index], self.program.nodes[index].input[slot]
         site = self.site(index, slot)
-        if site != name or node.op_type in MOVEMENT or len(self.trace.varying(name)) != 1:
+        if site != name or key(node) in MOVEMENT or len(self.trace.varying(name)) != 1:
             return site
         if self.uses[name] > 1 or node.op_type in JOINS or name in self.concatenated:
             unique, places = np.unique(self.trace.ids[name], return_inverse=True)
@@ -165,12 +165,12 @@ class _Tracer:
         if all(name in constants for name in node.output if name):
             return
         known = all(name in self.program.shapes for name in [*node.input, *node.output] if name)
-        if known and node.domain in ("", "ai.onnx"):
-            if node.op_type in ELEMENTWISE:
+        if known:
+            if key(node) in ELEMENTWISE:
                 return self.elementwise(index, node)
-            if node.op_type in MOVEMENT:
+            if key(node) in MOVEMENT:
                 return self.movement(index, node)
-            if node.op_type == "Shape":  # reads the size of an axis, which is right after the removal too
+            if key(node) == "Shape":  # reads the size of an axis, which is right after the removal too
                 return self.opaque(node.output[0])
         found = signature(self.program, node) if known else None
         if found is not None:

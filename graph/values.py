@@ -16,7 +16,7 @@ from onnx import NodeProto
 from graph.evaluate import Array, CannotEvaluate
 from graph.movement import collapse, data_inputs, move, paddings
 from graph.program import Program, attributes
-from graph.rules import ELEMENTWISE, MOVEMENT, signature
+from graph.rules import ELEMENTWISE, MOVEMENT, key, signature
 from graph.signature import OPAQUE, Signature
 
 Mask = NDArray[np.bool_]
@@ -121,17 +121,15 @@ def propagate(program: Program) -> Values:
 
 
 def _outputs(values: Values, node: NodeProto) -> list[Known | None]:
-    if node.domain not in ("", "ai.onnx"):
-        return []
     try:
-        if node.op_type in ELEMENTWISE:
+        if key(node) in ELEMENTWISE:
             return [_elementwise(values, node)]
-        if node.op_type in MOVEMENT:
+        if key(node) in MOVEMENT:
             return _movement(values, node)
     except CannotEvaluate:
         return []
-    found = signature(values.program, node) if node.op_type in RULES else None
-    return [RULES[node.op_type](values, node, found)] if found is not None else []
+    found = signature(values.program, node) if key(node) in RULES else None
+    return [RULES[key(node)](values, node, found)] if found is not None else []
 
 
 def _elementwise(values: Values, node: NodeProto) -> Known | None:

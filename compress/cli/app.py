@@ -34,14 +34,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(
-    highlight=False, markup=False, emoji=False
-)  # names of tensors and files are printed as they are
+out = Console(highlight=False, markup=False, emoji=False)  # names of tensors and files are printed as they are
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-JsonPath = Annotated[
-    Path | None, typer.Option("--json", metavar="PATH", help="Write what is printed as JSON, too.")
-]
+JsonPath = Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write what is printed as JSON, too.")]
 DATA_HELP = "digits, cifar10, cifar100, fashion-mnist, imagefolder or module:callable."
 DataName = Annotated[str | None, typer.Option("--data", metavar="NAME", help=DATA_HELP)]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder of the data set.")]
@@ -154,6 +150,4 @@ def _for_the_user(error: Exception) -> str | None:
 
 
 def _imported(names: dict[str, str]) -> tuple[type[Exception], ...]:
-    return tuple(
-        getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules
-    )
+    return tuple(getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules)

@@ -19,9 +19,7 @@ def bench(
         typer.Option(metavar="B.onnx", help="Time both in turns; the speedup is B's time over A's."),
     ] = None,
     provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt; several with commas.")] = "cpu",
-    batch: Annotated[
-        str | None, typer.Option(help="Batch sizes, with commas; 1 if the model leaves it open.")
-    ] = None,
+    batch: Annotated[str | None, typer.Option(help="Batch sizes, with commas; 1 if the model leaves it open.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads within an operator.")] = None,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="Measure at least so long, and at most ten times as long.")
@@ -65,6 +63,4 @@ def bench(
 
         latency_plot(results, plot)
     if min_speedup is not None and min(speedups) < min_speedup:
-        raise fail(
-            f"the speedup may be as low as {min(speedups):.3f}, less than the {min_speedup:g} asked for"
-        )
+        raise fail(f"the speedup may be as low as {min(speedups):.3f}, less than the {min_speedup:g} asked for")

@@ -11,9 +11,7 @@ import typer
 from compress.cli.app import JsonPath, Quiet, check_outputs, say, verb, write_json
 from compress.errors import UserError
 
-TARGET_HELP = (
-    "A run folder or its checkpoint, any checkpoint with --model, torchvision:NAME, module:callable."
-)
+TARGET_HELP = "A run folder or its checkpoint, any checkpoint with --model, torchvision:NAME, module:callable."
 
 
 @verb
@@ -28,9 +26,7 @@ def export(
     ] = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Number of classes; known for runs.")] = None,
     opset: Annotated[int, typer.Option(min=18, help="Version of the ONNX operator set.")] = 20,
-    random_init: Annotated[
-        bool, typer.Option("--random-init", help="Random weights, for trying things out.")
-    ] = False,
+    random_init: Annotated[bool, typer.Option("--random-init", help="Random weights, for trying things out.")] = False,
     json_path: JsonPath = None,
     quiet: Quiet = False,
 ) -> None:
@@ -46,9 +42,7 @@ def export(
     result = export_file(found, onnx, opset=opset)
     kind = "real images" if found.data else "random inputs"
     say(f"{onnx}: equals PyTorch on {result.inputs} {kind}, relative difference {result.max_rel:.2g}")
-    write_json(
-        json_path, {"model": str(onnx), "parity": result.to_dict(), "real_inputs": found.data is not None}
-    )
+    write_json(json_path, {"model": str(onnx), "parity": result.to_dict(), "real_inputs": found.data is not None})
 
 
 def _shape(text: str | None) -> tuple[int, int, int] | None:

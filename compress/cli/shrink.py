@@ -36,9 +36,7 @@ def shrink(
     from compress import tables
     from compress.shrinking import shrink_file
 
-    result = shrink_file(
-        source, target, certificate=proof, verify=not no_verify, data=data, data_dir=data_dir
-    )
+    result = shrink_file(source, target, certificate=proof, verify=not no_verify, data=data, data_dir=data_dir)
     found = result.certificate
     for table in (tables.sizes(found), tables.removed(found), tables.kept(found), tables.frozen(found)):
         if table is not None:

@@ -34,23 +34,15 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Initial learning rate.")] = None,
     momentum: Annotated[float | None, typer.Option(help="Of SGD.")] = None,
-    nesterov: Annotated[
-        bool | None, typer.Option("--nesterov/--no-nesterov", help="Nesterov's momentum.")
-    ] = None,
+    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov", help="Nesterov's momentum.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of SGD.")] = None,
-    schedule: Annotated[
-        str | None, typer.Option(metavar="step|cosine|constant", help="Of the learning rate.")
-    ] = None,
+    schedule: Annotated[str | None, typer.Option(metavar="step|cosine|constant", help="Of the learning rate.")] = None,
     init: Annotated[Path | None, typer.Option(metavar="CHECKPOINT", help="Weights to start from.")] = None,
     device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="Where to train.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(metavar="fp32|bf16", help="bf16 trains under autocast.")
-    ] = None,
+    precision: Annotated[str | None, typer.Option(metavar="fp32|bf16", help="bf16 trains under autocast.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, order and augmentation.")] = None,
     train_limit: Annotated[int | None, typer.Option(min=2, help=LIMIT_HELP)] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after the last whole epoch of RUN.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch of RUN.")] = False,
     config: Annotated[Path | None, typer.Option(metavar="RUN.toml", help=CONFIG_HELP)] = None,
     json_path: JsonPath = None,
     quiet: Quiet = False,
@@ -79,9 +71,7 @@ def train(
     from compress.progress import Silent, progress
 
     summary = trainer.train(
-        trainer.TrainConfig.from_dict(
-            settings, f"{config} or the command line" if config else "the command line"
-        ),
+        trainer.TrainConfig.from_dict(settings, f"{config} or the command line" if config else "the command line"),
         resume=resume,
         progress=Silent() if quiet else progress(),
     )

@@ -32,9 +32,7 @@ def verify(
         float | None,
         typer.Option(min=0, help="Allowed difference over the largest output; 1e-4, or 1e-2 for float16."),
     ] = None,
-    atol: Annotated[
-        float | None, typer.Option(min=0, help="Allowed difference; 1e-6, or 1e-3 for float16.")
-    ] = None,
+    atol: Annotated[float | None, typer.Option(min=0, help="Allowed difference; 1e-6, or 1e-3 for float16.")] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(metavar="POINTS", help="Points of accuracy that A may lose; outputs may then differ."),

@@ -23,9 +23,7 @@ AUGMENTATIONS: Registry[Augment] = Registry("augmentation")
 
 def normalise(images: Tensor, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]) -> Tensor:
     """``(x / 255 - mean) / std``: uint8 ``[n, C, H, W]`` to float32 ``[n, C, H, W]``."""
-    shift, scale = (
-        torch.as_tensor(v, dtype=torch.float32, device=images.device).view(-1, 1, 1) for v in (mean, std)
-    )
+    shift, scale = (torch.as_tensor(v, dtype=torch.float32, device=images.device).view(-1, 1, 1) for v in (mean, std))
     return (images.float() / 255 - shift) / scale
 
 

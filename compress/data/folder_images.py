@@ -42,9 +42,7 @@ class FolderImages:
         for images, labels in self.decode(np.arange(len(self)), size):
             yield spec.normalise(images), labels
 
-    def decode(
-        self, order: np.ndarray, size: int, seed: int | None = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def decode(self, order: np.ndarray, size: int, seed: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Batches of decoded images.
 
         Args:

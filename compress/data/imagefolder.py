@@ -53,9 +53,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
 def _read(folder: Path, names: tuple[str, ...]) -> FolderImages:
     odd = sorted(set(_classes(folder)) ^ set(names))
     if odd:
-        raise UserError(
-            f"{folder} has other class folders than its sibling: '{odd[0]}' is in one of them only"
-        )
+        raise UserError(f"{folder} has other class folders than its sibling: '{odd[0]}' is in one of them only")
     files = [_files(folder / name) for name in names]
     labels = np.repeat(np.arange(len(names), dtype=np.int64), [len(part) for part in files])
     return FolderImages(np.array([path for part in files for path in part], dtype=object), labels)

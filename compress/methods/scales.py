@@ -21,9 +21,7 @@ class Scales:
 
     def __init__(self, model: nn.Module) -> None:
         self.layers = {
-            name: layer
-            for name, layer in model.named_modules()
-            if isinstance(layer, _BatchNorm) and layer.affine
+            name: layer for name, layer in model.named_modules() if isinstance(layer, _BatchNorm) and layer.affine
         }
         self.sizes = [layer.num_features for layer in self.layers.values()]
 
@@ -37,15 +35,11 @@ class Scales:
             UserError: there are none.
         """
         if not self.layers:
-            raise UserError(
-                "the model has no BatchNorm layer with scales, which this method slims; try --method sgd"
-            )
+            raise UserError("the model has no BatchNorm layer with scales, which this method slims; try --method sgd")
 
     def parameters(self) -> list[nn.Parameter]:
         """Scales of all layers, then shifts of all layers, as the parameters themselves."""
-        return [layer.weight for layer in self.layers.values()] + [
-            layer.bias for layer in self.layers.values()
-        ]
+        return [layer.weight for layer in self.layers.values()] + [layer.bias for layer in self.layers.values()]
 
     @torch.no_grad()
     def gamma(self) -> Tensor:

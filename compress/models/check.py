@@ -22,9 +22,7 @@ def check_fits(model: nn.Module, shape: tuple[int, int, int], classes: int) -> N
     """
     found = list(output_of(model, shape).shape)
     if found != [2, classes]:
-        raise UserError(
-            f"the model must turn 2 images of {_size(shape)} into logits [2, {classes}], not {found}"
-        )
+        raise UserError(f"the model must turn 2 images of {_size(shape)} into logits [2, {classes}], not {found}")
 
 
 @torch.no_grad()
@@ -44,9 +42,7 @@ def output_of(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
     finally:
         model.train(training)
     if not isinstance(output, Tensor):
-        raise UserError(
-            f"the model must return one tensor, not {type(output).__name__}: wrap it in one that does"
-        )
+        raise UserError(f"the model must return one tensor, not {type(output).__name__}: wrap it in one that does")
     return output
 
 

@@ -74,9 +74,7 @@ class Run:
             UserError: the folder already holds a run, or cannot be written.
         """
         if self.checkpoint.exists():
-            raise UserError(
-                f"{self.folder} already holds a run: continue it with --resume or choose another --out"
-            )
+            raise UserError(f"{self.folder} already holds a run: continue it with --resume or choose another --out")
         write_text(self.folder / "config.toml", config.to_toml())
         write_text(self.folder / METRICS, "")
 
@@ -107,9 +105,7 @@ class Run:
         try:
             return [json.loads(line) for line in path.read_text().splitlines()]
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"cannot resume {self.folder}: {METRICS} is missing or damaged ({error})"
-            ) from error
+            raise UserError(f"cannot resume {self.folder}: {METRICS} is missing or damaged ({error})") from error
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Add the figures of an epoch; the file is always whole."""

@@ -157,9 +157,7 @@ def test_data_that_does_not_fit_is_not_blamed_on_the_shrunk_model(refused: Calla
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine may have a GPU")
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_provider_that_is_not_there(provider: str, refused: Callable[[str], str]) -> None:
-    assert re.search(
-        f"'{provider}' cannot be used here.*pip install", refused(f"{VERIFY} --provider {provider}")
-    )
+    assert re.search(f"'{provider}' cannot be used here.*pip install", refused(f"{VERIFY} --provider {provider}"))
 
 
 def test_checkpoints_of_another_architecture(here: Path, refused: Callable[[str], str]) -> None:
@@ -200,9 +198,7 @@ def test_a_diverging_training_says_so(cli: Cli) -> None:
     assert "lower --lr" in result.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    "line", ["shrink net.onnx -o precious.onnx", "shrink net.onnx -o new.onnx --no-verify"]
-)
+@pytest.mark.parametrize("line", ["shrink net.onnx -o precious.onnx", "shrink net.onnx -o new.onnx --no-verify"])
 def test_a_full_disk(line: str, start: Callable[..., object], files: Callable[[], dict[str, bytes]]) -> None:
     before = files()
 

@@ -90,9 +90,7 @@ def test_accuracy_may_drop_by_what_was_declared(here: Path, cli: Cli) -> None:
     figures = []
     for a, b in (("net", "other"), ("other", "net")):
         cli(f"verify {a}.onnx --against {b}.onnx --data digits --json figures.json")
-        figures.append(
-            (load(here / "figures.json")["accuracy"]["drop"], f"verify {a}.onnx --against {b}.onnx")
-        )
+        figures.append((load(here / "figures.json")["accuracy"]["drop"], f"verify {a}.onnx --against {b}.onnx"))
     drop, line = max(figures)
     assert drop > 0
     assert cli(f"{line} --data digits --max-drop {drop + 0.1}").status == 0
@@ -102,9 +100,7 @@ def test_accuracy_may_drop_by_what_was_declared(here: Path, cli: Cli) -> None:
 
 
 def test_bench(here: Path, cli: Cli) -> None:
-    line = (
-        "bench net.onnx --against other.onnx --seconds 0.1 --batch 1,4 --json figures.json --plot times.png"
-    )
+    line = "bench net.onnx --against other.onnx --seconds 0.1 --batch 1,4 --json figures.json --plot times.png"
     assert cli(line).status == 0
     first, second = load(here / "figures.json")["results"]
     assert [next(iter(each["settings"]["inputs"].values()))[0] for each in (first, second)] == [1, 4]
@@ -194,9 +190,7 @@ def test_the_whole_way_in_silence(here: Path, cli: Cli) -> None:
         assert (result.status, result.out, result.err) == (0, "", ""), line
     assert load(here / "train.json")["zeros"] == 0.5
     assert load(here / "export.json")["real_inputs"]
-    assert (
-        load(here / "shrink.json")["output"]["parameters"] < load(here / "shrink.json")["input"]["parameters"]
-    )
+    assert load(here / "shrink.json")["output"]["parameters"] < load(here / "shrink.json")["input"]["parameters"]
     assert load(here / "verify.json")["accuracy"]["lost"] == 0
     assert load(here / "bench.json")["results"]
     assert {path.name for path in (here / "run").iterdir()} == {
