@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper
 
 from graph.adapt import adapt
 from graph.evaluate import Array
@@ -24,6 +24,7 @@ from graph.signature import OPAQUE
 from graph.tidy import tidy
 from graph.trace import Read, Site, Trace, Use
 from graph.values import Mask, Values, column_sums
+from graph.write import write_constants
 
 VECTOR_BIAS = {"Conv", "ConvTranspose"}
 
@@ -57,7 +58,7 @@ class Surgery:
         edited = [nodes[tuple(node.output)] for node in self.program.nodes]
         for index, node in enumerate(edited):
             self.patch(index, node)
-        self.write(model, edited)
+        write_constants(self.program, model, edited, self.constants)
         self.resize_declared(model)
         adapt(self.program, self.trace, self.choice, model, edited)
         tidy(model)
@@ -216,35 +217,6 @@ class Surgery:
             for axis in range(len(self.trace.shapes.get(site, ())))
         )
 
-    def write(self, model: ModelProto, nodes: list[NodeProto]) -> None:
-        """Store the new constants, under the old name where nobody else uses the old value."""
-        weights = {tensor.name: tensor for tensor in model.graph.initializer}
-        inputs = {value.name: value for value in model.graph.input}
-        taken = {name for node in nodes for name in [*node.input, *node.output]} | set(weights)
-        users: dict[str, int] = {}
-        for node in self.program.nodes:
-            for name in node.input:
-                users[name] = users.get(name, 0) + 1
-        written: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        for (index, slot), value in self.constants.items():
-            node = nodes[index]
-            if node.op_type == "MatMul" and slot == 2:
-                _add_after(model, node, value, taken)
-                continue
-            while len(node.input) <= slot:
-                node.input.append("")
-            old = node.input[slot]
-            if users.get(old) == 1 and old in weights:
-                weights[old].CopyFrom(_tensor(value, old, weights[old]))
-                if old in inputs:  # IR 3 lists weights as inputs too
-                    inputs[old].type.CopyFrom(helper.make_tensor_type_proto(weights[old].data_type, value.shape))
-                continue
-            key = old, value.shape, value.tobytes()
-            if not old or key not in written:
-                written[key] = _unused(old or f"{node.output[0]}_bias", taken)
-                model.graph.initializer.append(_tensor(value, written[key], weights.get(old)))
-            node.input[slot] = written[key]
-
     def resize_declared(self, model: ModelProto) -> None:
         """Update the shapes that the file declares for its activations."""
         for info in model.graph.value_info:
@@ -267,32 +239,3 @@ def _set_attribute(node: NodeProto, name: str, value: Any) -> None:
             break
     if value is not None:
         node.attribute.append(helper.make_attribute(name, value))
-
-
-def _tensor(value: Array, name: str, like: TensorProto | None) -> TensorProto:
-    tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
-    if like is not None:
-        tensor.doc_string = like.doc_string
-        tensor.metadata_props.extend(like.metadata_props)
-    return tensor
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    candidate, count = name, 0
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}_{count}"
-    taken.add(candidate)
-    return candidate
-
-
-def _add_after(model: ModelProto, node: NodeProto, value: Array, taken: set[str]) -> None:
-    """MatMul has no bias: an Add behind it takes over the name of its output."""
-    out = node.output[0]
-    inner, bias = _unused(f"{out}_product", taken), _unused(f"{out}_bias", taken)
-    model.graph.initializer.append(_tensor(value, bias, None))
-    place = next(index for index, other in enumerate(model.graph.node) if other.output[:1] == [out])
-    model.graph.node[place].output[0] = inner
-    model.graph.node.insert(
-        place + 1, helper.make_node("Add", [inner, bias], [out], name=_unused(f"{node.name}_bias", taken))
-    )
