@@ -93,13 +93,17 @@ def export_file(target: Target, out: Path, *, opset: int) -> Parity:
     """Export, compare with PyTorch on real images where they are at hand, else on random ones, and write.
 
     Raises:
-        UserError: the network does not read such images, or returns something else than one tensor.
-        ModelError: torch cannot export the network, or the file cannot be written.
+        UserError: the network does not read such images, or returns something else than one tensor; torch does
+            not know the opset; or the file cannot be written.
+        ModelError: torch cannot export the network, or the disk is full.
         NotEqual: the outputs differ.
     """
     output_of(target.module, target.shape)
     sample = torch.zeros(2, *target.shape)
     model = export(target.module, sample, name=target.name, opset=opset, metadata=_metadata(target))
+    written = next(each.version for each in model.opset_import if not each.domain)
+    if written != opset:
+        raise UserError(f"torch cannot export {target.name} to opset {opset}, it falls back to {written}: ask for that")
     with staged(out) as trial:
         graph.save(model, trial)
         parity = _compare(target, trial)

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from graph import Certificate
+from graph.inventory import Inventory
 from runtime import BenchResult, PairedAccuracy, Parity
 
 MOST = 12  # rows of one table; the JSON has them all
@@ -25,11 +26,13 @@ def table(title: str, *headings: str, left: Iterable[str] = ("",)) -> Table:
     return made
 
 
-def sizes(certificate: Certificate) -> Table:
-    """Parameters, MACs and bytes before and after."""
-    made = table("size", "", "before", "after", "left")
+def sizes(certificate: Certificate, title: str = "size") -> Table:
+    """Parameters, MACs and bytes before and after, as far as they are known."""
+    made = table(title, "", "before", "after", "left")
     for name in ("parameters", "macs", "bytes"):
         before, after = getattr(certificate.input, name), getattr(certificate.output, name)
+        if name == "bytes" and not before:
+            continue  # a model that is no file
         left = f"{after / before:.1%}" if before else "-"
         made.add_row(name.replace("macs", "MACs"), f"{before:,}", f"{after:,}", left)
     return made
@@ -56,6 +59,26 @@ def frozen(certificate: Certificate) -> Table | None:
         (sum(channels for channels, _ in ops), why, _some([op for _, op in ops])) for (_, why), ops in kinds.items()
     ]
     return _largest("frozen", rows, "why", "op")
+
+
+def totals(found: Inventory) -> Table:
+    """Parameters and MACs, and how many channel classes may go."""
+    made = table("size", "", "")
+    made.add_row("parameters", f"{found.size.parameters:,}")
+    made.add_row("MACs", f"{found.size.macs:,}")
+    made.add_row("channel classes that may go", f"{sum(family.classes for family in found.offered):,}")
+    return made
+
+
+def offered(found: Inventory) -> Table | None:
+    """Groups of channel classes; None if there are none."""
+    return _largest("may go", [(family.classes, _some(family.tensors)) for family in found.offered], "tensors")
+
+
+def held(found: Inventory) -> Table | None:
+    """What keeps other channels; None if nothing does."""
+    rows = [(each.channels, f"{each.parameters:,}", each.reason, each.op) for each in found.held]
+    return _largest("held back", rows, "parameters", "reason", "op")
 
 
 def parity(result: Parity) -> Table:

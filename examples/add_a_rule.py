@@ -1,23 +1,24 @@
 """Teach the compiler an operator of one's own. Without a rule it freezes what it touches.
 
-The operator is `com.example::SoftCap`, an activation that keeps channels apart. Its rule is one line in the
-notation of einsum: "n c ... -> n c ..." says that axis 1 of the output is the same channels as axis 1 of the
-input, and that nothing may leave along the other axes. This does not say what its value at zero is, so the
-channels that leave here are those that the next convolution ignores.
+The operator is `com.example.SoftCap(x) = 30 tanh(x / 30)`, which treats every element alone. It gets two entries:
+what it does to channels, in the notation of einsum ("axis 1 of the output is the same channels as axis 1 of the
+input, nothing may leave along the other axes"), and what is known of its output where its input is known.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from onnx import ModelProto, numpy_helper, parser
+from onnx import ModelProto, NodeProto, numpy_helper, parser
 
 import graph
 from graph.rules import SIGNATURES
+from graph.signature import Signature
+from graph.values import Known, Values, rule
 
 TEXT = """
 <ir_version: 10, opset_import: ["" : 20, "com.example" : 1]>
-example (float[1,3,16,16] x) => (float[1,8,16,16] y)
-<float[1,16,16,16] a, float[1,16,16,16] b>
+example (float[N,3,16,16] x) => (float[N,8,16,16] y)
+<float[N,16,16,16] a, float[N,16,16,16] b>
 {
     a = Conv<pads=[1,1,1,1]>(x, first)
     b = com.example.SoftCap(a)
@@ -27,14 +28,19 @@ example (float[1,3,16,16] x) => (float[1,8,16,16] y)
 
 
 def example() -> ModelProto:
-    """Two convolutions around the operator; the second one ignores 10 of the 16 channels between them."""
+    """Two convolutions around the operator, and 10 of the 16 channels between them are zero."""
     random = np.random.default_rng(0)
     first, second = random.standard_normal((16, 3, 3, 3)), random.standard_normal((8, 16, 3, 3))
-    second[:, 6:] = 0
+    first[6:] = 0
     model = parser.parse_model(TEXT)
     for name, value in (("first", first), ("second", second)):
         model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
     return model
+
+
+def softcap(values: Values, node: NodeProto, found: Signature) -> Known | None:
+    known = values.of(node.input[0])
+    return Known(30 * np.tanh(known.value / 30), known.mask) if known else None
 
 
 def report(title: str) -> None:
@@ -47,4 +53,5 @@ def report(title: str) -> None:
 if __name__ == "__main__":
     report("without the rule")
     SIGNATURES["com.example.SoftCap"] = "n c ... -> n c ..."
+    rule("com.example.SoftCap")(softcap)
     report("with the rule")

@@ -130,6 +130,25 @@ def touched(program: Program, node: NodeProto) -> set[int]:
             return set(range(rank))
 
 
+def sizes_read(program: Program, node: NodeProto) -> list[int]:
+    """Axes whose size anyone wants to know from a Shape node."""
+    rank = len(program.shapes.get(node.input[0], ()))
+    attribute = attributes(node)
+    entries = list(range(rank))[attribute.get("start", 0) : attribute.get("end", rank)]
+    name = node.output[0]
+    wanted: set[int] = set()
+    for reader in (program.nodes[index] for index in program.consumers.get(name, [])):
+        if reader.op_type not in ("Gather", "Slice") or reader.input[0] != name:
+            return entries
+        try:
+            outputs = program.evaluate(reader, [np.array(entries), *map(program.known, reader.input[1:])])
+        except CannotEvaluate:
+            return entries
+        wanted.update(outputs[0].ravel().tolist())
+    is_output = any(value.name == name for value in program.model.graph.output)
+    return entries if is_output else sorted(wanted)
+
+
 def slice_steps(program: Program, node: NodeProto) -> Array:
     """Steps of a Slice, 1 where it names none; 0 stands for a step that is computed."""
     if len(node.input) < 5 or not node.input[4]:

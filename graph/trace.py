@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from graph.evaluate import CannotEvaluate
-from graph.movement import data_inputs, move, slice_steps, touched
+from graph.movement import data_inputs, move, sizes_read, slice_steps, touched
 from graph.program import Program, Shape, captured
 from graph.rules import ELEMENTWISE, MOVEMENT, key, signature
 from graph.signature import OPAQUE, Signature
@@ -164,14 +164,19 @@ class _Tracer:
         constants = self.program.constants
         if all(name in constants for name in node.output if name):
             return
+        if key(node) == "Shape":
+            for axis in sizes_read(self.program, node):
+                self.freeze(index, node.input[0], axis, "its size is read")
+        if all(name in self.program.probed for name in node.output if name):  # sizes and indices, no channels
+            for name in node.output:
+                self.opaque(name)
+            return
         known = all(name in self.program.shapes for name in [*node.input, *node.output] if name)
         if known:
             if key(node) in ELEMENTWISE:
                 return self.elementwise(index, node)
             if key(node) in MOVEMENT:
                 return self.movement(index, node)
-            if key(node) == "Shape":  # reads the size of an axis, which is right after the removal too
-                return self.opaque(node.output[0])
         found = signature(self.program, node) if known else None
         if found is not None:
             return self.contraction(index, node, found)

@@ -216,27 +216,27 @@ def absorbs_border(node: NodeProto) -> bool:
 @rule("Conv", "ConvTranspose", "Gemm", "MatMul")
 def _contraction(values: Values, node: NodeProto, found: Signature) -> Known | None:
     """An output channel is known if every input channel with a nonzero weight in it is."""
-    data, weight = node.input[:2]
-    if weight not in values.program.constants or data in values.program.constants:
+    slot = 0 if node.input[0] in values.program.constants else 1
+    weight, data = node.input[slot], node.input[1 - slot]
+    letters, others = found.operands[slot], found.operands[1 - slot]
+    if weight not in values.program.constants:
         return _zeros(values, node, found)
-    if not values.finite(weight):
+    born = [letter for letter in letters if letter in found.outputs[0] and letter != OPAQUE]
+    if len(born) != 1 or not values.finite(weight) or (slot == 0 and len(node.input) > 2):
         return None
-    born = [letter for letter in found.operands[1] if letter in found.outputs[0] and letter != OPAQUE]
-    if len(born) != 1:
-        return None
-    out_axis = found.operands[1].index(born[0])
+    out_axis = letters.index(born[0])
     bias = _bias(values, node, values.program.shapes[weight][out_axis])
     if bias is None:
         return None
     if found.summed:  # one letter: that of the input channels
         (letter,) = found.summed
-        axis = found.operands[1].index(letter)
-        mask, value = _read(values, node, found.operands[0].index(letter))
+        axis = letters.index(letter)
+        mask, value = _read(values, node, data, others.index(letter))
         used = values.nonzero(weight, tuple(sorted((out_axis, axis))))
         sure = ~((used.T if out_axis > axis else used) & ~mask).any(1)
         total = column_sums(values, weight, out_axis, axis) @ value if value.any() else np.zeros(1)
     else:  # depthwise
-        mask, value = _read(values, node, found.operands[0].index(born[0]))
+        mask, value = _read(values, node, data, others.index(born[0]))
         sure = mask | ~values.nonzero(weight, (out_axis,))
         array = values.program.constants[weight].astype(np.float64)
         total = array.sum(tuple(range(1, array.ndim))) * value
@@ -266,9 +266,9 @@ def _zeros(values: Values, node: NodeProto, found: Signature) -> Known | None:
     return Known(np.zeros((1,) * sure.ndim, np.float32), collapse(sure))
 
 
-def _read(values: Values, node: NodeProto, axis: int) -> tuple[Mask, NDArray[np.float64]]:
-    """Channels of the first operand whose contribution is the same at every position, and their value (else 0)."""
-    mask, value = values.along(node.input[0], axis)
+def _read(values: Values, node: NodeProto, data: str, axis: int) -> tuple[Mask, NDArray[np.float64]]:
+    """Channels of an operand whose contribution is the same at every position, and their value (else 0)."""
+    mask, value = values.along(data, axis)
     if not absorbs_border(node):
         mask = mask & (value == 0)
     return mask, np.where(mask, value, 0).astype(np.float64)

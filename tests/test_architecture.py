@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from onnx_files import write_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,9 +86,3 @@ def test_deployment_needs_no_torch(tmp_path: Path) -> None:
         [sys.executable, "-c", WITHOUT_TORCH, *commands], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("package", ["graph", "runtime", "compress.data", "compress.shrinking"])
-def test_packages_import_without_torch(package: str) -> None:
-    code = WITHOUT_TORCH.replace("from compress.cli import app", f"import {package}")
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

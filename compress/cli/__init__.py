@@ -1,6 +1,6 @@
 """The command line. One file per verb: it reads options, calls what does the work, and prints."""
 
-from compress.cli import bench, demo, export, shrink, train, verify  # noqa: F401  registers the verbs
+from compress.cli import bench, demo, export, inspect, prune, shrink, train, verify  # noqa: F401  registers them
 from compress.cli.app import app, main
 
 __all__ = ["app", "main"]

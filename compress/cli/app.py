@@ -6,7 +6,6 @@ import errno
 import functools
 import json
 import math
-import os
 import sys
 from collections.abc import Callable
 from itertools import combinations
@@ -145,7 +144,7 @@ def _for_the_user(error: Exception) -> str | None:
     if isinstance(error, (MemoryError, *_imported({"torch": "OutOfMemoryError"}))):
         return f"out of memory: {str(error).partition('.')[0] or 'try a smaller batch or model'}"
     if isinstance(error, OSError) and error.errno != errno.EPIPE:  # a closed pipe is typer's business
-        return f"{os.fspath(error.filename)}: {error.strerror}" if error.filename else str(error)
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
     return None
 
 

@@ -70,9 +70,7 @@ def test_half_of_the_images_are_mirrored() -> None:
 def test_shift_never_mirrors() -> None:
     image = torch.from_numpy(toy(1).images)[0]
     positions = windows(image, 1)
-    assert all(
-        any(torch.equal(w, out) for w in positions) for out in shift(image.expand(50, -1, -1, -1), seeded())
-    )
+    assert all(any(torch.equal(w, out) for w in positions) for out in shift(image.expand(50, -1, -1, -1), seeded()))
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
@@ -124,9 +122,7 @@ def test_evaluation_is_in_order_and_unchanged() -> None:
     assert labels.tolist() == images.labels.tolist()
 
 
-@pytest.mark.parametrize(
-    ("count", "train", "batches"), [(16, True, 2), (17, True, 2), (18, True, 3), (17, False, 3)]
-)
+@pytest.mark.parametrize(("count", "train", "batches"), [(16, True, 2), (17, True, 2), (18, True, 3), (17, False, 3)])
 def test_a_last_batch_of_one_is_dropped_in_training(count: int, train: bool, batches: int) -> None:
     loader = Loader(toy(count), SPEC, 8, train=train)
     assert len(list(loader.epoch())) == len(loader) == batches

@@ -103,9 +103,7 @@ def test_save_replaces_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(
-    ("name", "file"), [("resnet20", "resnet20-12fca82f.th"), ("resnet56", "resnet56-4bfd9763.th")]
-)
+@pytest.mark.parametrize(("name", "file"), [("resnet20", "resnet20-12fca82f.th"), ("resnet56", "resnet56-4bfd9763.th")])
 def test_public_cifar_checkpoints_fit(name: str, file: str, shared_data: Path) -> None:
     model = build(name, classes=10)
     load_weights(model, weights(shared_data / "checkpoints" / file), file, name)

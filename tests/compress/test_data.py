@@ -41,9 +41,7 @@ def photographs(tmp_path: Path) -> Path:
                 folder.mkdir(parents=True, exist_ok=True)
                 noise = generator.integers(0, 256, (9, 9, 3), dtype=np.uint8)
                 height, width = shapes[i % len(shapes)]
-                Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(
-                    folder / f"{i}.png"
-                )
+                Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
     (tmp_path / "train/cat/notes.txt").write_text("not an image")
     return tmp_path
 
@@ -94,9 +92,7 @@ def test_cifar100_is_read_in_the_original_form(tmp_path: Path, monkeypatch: pyte
     (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names}))
     pixels = np.random.default_rng(0).integers(0, 256, (200, 3072), dtype=np.uint8)
     for part in ("train", "test"):
-        (folder / part).write_bytes(
-            pickle.dumps({"data": pixels, "fine_labels": [i % 100 for i in range(200)]})
-        )
+        (folder / part).write_bytes(pickle.dumps({"data": pixels, "fine_labels": [i % 100 for i in range(200)]}))
     data = load("cifar100", tmp_path, validation=0.5)
     assert len(names) == 100 and names == sorted(names)
     assert len(data.train) == len(data.validation) == 100
@@ -157,9 +153,7 @@ def test_batches_cover_everything_in_order() -> None:
     images = source.train()
     pixels, labels = zip(*images.batches(7, source.spec), strict=True)
     assert [len(part) for part in labels] == [7] * 5 + [5]
-    np.testing.assert_allclose(
-        np.concatenate(pixels)[:, 0, 0, 0], (np.arange(40) / 255 - 0.5) / 0.5, rtol=1e-5
-    )
+    np.testing.assert_allclose(np.concatenate(pixels)[:, 0, 0, 0], (np.arange(40) / 255 - 0.5) / 0.5, rtol=1e-5)
     assert (np.concatenate(labels) == images.labels).all()
 
 
@@ -248,9 +242,7 @@ def test_a_broken_photograph_is_named(photographs: Path) -> None:
         list(data.test.batches(4, data.spec))
 
 
-def test_imagefolder_says_what_is_missing(
-    photographs: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_imagefolder_says_what_is_missing(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(UserError, match="imagefolder expects train/CLASS"):
         load("imagefolder", empty)
@@ -279,9 +271,7 @@ def test_unknown_names_give_the_nearest() -> None:
         load("cifar-10")
 
 
-def test_torchvision_is_asked_for_only_where_it_is_needed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torchvision_is_asked_for_only_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(UserError, match="pip install torchvision"):
         _ = load("cifar10", tmp_path).test
@@ -306,9 +296,7 @@ def nothing(): return None
     ours = load("my_data:source", tmp_path, validation=0.2)
     assert (ours.spec.name, len(ours.train), len(ours.validation)) == (str(tmp_path), 16, 4)
     assert len(load("my_data:data").train) == 10
-    with pytest.raises(
-        UserError, match=r"must return a .*Source or Data, but its result is of type NoneType"
-    ):
+    with pytest.raises(UserError, match=r"must return a .*Source or Data, but its result is of type NoneType"):
         load("my_data:nothing")
 
 

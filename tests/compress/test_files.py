@@ -14,9 +14,7 @@ from compress.errors import UserError
 from compress.files import atomic, check_writable, staged, write_bytes, write_text
 
 
-@given(
-    old=st.none() | st.binary(), new=st.binary(), error=st.sampled_from([None, KeyboardInterrupt, ValueError])
-)
+@given(old=st.none() | st.binary(), new=st.binary(), error=st.sampled_from([None, KeyboardInterrupt, ValueError]))
 def test_whole_or_nothing(
     old: bytes | None, new: bytes, error: type[BaseException] | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -37,9 +35,7 @@ def test_whole_or_nothing(
     else:
         write()
     expected = old if error else new
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == (
-        {} if expected is None else {"file.bin": expected}
-    )
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == ({} if expected is None else {"file.bin": expected})
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
@@ -79,16 +75,12 @@ def test_a_pipe_is_written_to_and_never_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
-@pytest.mark.parametrize(
-    "write", [lambda path: write_text(path, "x"), check_writable], ids=["write", "check"]
-)
+@pytest.mark.parametrize("write", [lambda path: write_text(path, "x"), check_writable], ids=["write", "check"])
 @pytest.mark.parametrize(
     ("place", "reason"),
     [("folder", "folder"), ("file/below", "not a folder"), ("file/be/low", "not a folder")],
 )
-def test_places_that_cannot_be_written(
-    write: Callable[[Path], None], place: str, reason: str, tmp_path: Path
-) -> None:
+def test_places_that_cannot_be_written(write: Callable[[Path], None], place: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("precious")
     with pytest.raises(UserError, match=f"cannot write .*{place}: .*{reason}"):

@@ -198,9 +198,7 @@ def test_one_step_is_the_closed_form_of_palm(lr: float, beta: float) -> None:
         assert torch.allclose(method.xi, xi, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("lr", "beta", "strength"), [(0.1, 100.0, 0.0045), (0.01, 100.0, 0.3), (0.1, 0.25, 0.02)]
-)
+@pytest.mark.parametrize(("lr", "beta", "strength"), [(0.1, 100.0, 0.0045), (0.01, 100.0, 0.3), (0.1, 0.25, 0.02)])
 def test_without_a_gradient_the_pair_drifts_as_predicted(lr: float, beta: float, strength: float) -> None:
     gamma = torch.full((1,), 0.5, dtype=torch.float64)
     xi = gamma.clone()

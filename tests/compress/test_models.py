@@ -82,13 +82,9 @@ def test_scales_start_where_their_authors_start_them(name: str, scale: float) ->
     assert all((norm.weight == scale).all() and (norm.bias == 0).all() for norm in norms)
 
 
-@pytest.mark.parametrize(
-    ("name", "file"), [("resnet20", "resnet20-12fca82f.th"), ("resnet56", "resnet56-4bfd9763.th")]
-)
+@pytest.mark.parametrize(("name", "file"), [("resnet20", "resnet20-12fca82f.th"), ("resnet56", "resnet56-4bfd9763.th")])
 def test_public_checkpoints_load(shared_data: Path, name: str, file: str) -> None:
-    saved = torch.load(shared_data / "checkpoints" / file, map_location="cpu", weights_only=True)[
-        "state_dict"
-    ]
+    saved = torch.load(shared_data / "checkpoints" / file, map_location="cpu", weights_only=True)["state_dict"]
     model = build(name, classes=10)
     model.load_state_dict({key.removeprefix("module."): value for key, value in saved.items()}, strict=True)
 
@@ -103,9 +99,7 @@ def test_shortcut_takes_every_second_pixel_and_adds_silent_channels() -> None:
     assert not y[:, :8].any() and not y[:, 24:].any()
 
 
-@pytest.mark.parametrize(
-    "name", ["torchvision:googlenet", "torchvision:inception_v3", "torchvision:mobilenet_v2"]
-)
+@pytest.mark.parametrize("name", ["torchvision:googlenet", "torchvision:inception_v3", "torchvision:mobilenet_v2"])
 def test_torchvision_models_give_one_tensor(name: str) -> None:
     model = build(name, classes=5)
     size = 299 if "inception" in name else 64

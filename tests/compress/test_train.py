@@ -74,9 +74,7 @@ def refused(config: TrainConfig, *, resume: bool = False) -> str:
 
 
 @pytest.mark.parametrize("target", [0.3, 0.5, 0.7])
-def test_auto_strength_reaches_the_target_and_heals(
-    target: float, config: Callable[..., TrainConfig]
-) -> None:
+def test_auto_strength_reaches_the_target_and_heals(target: float, config: Callable[..., TrainConfig]) -> None:
     run = config(model="resnet20", target=target, epochs=6, train_limit=None)
     summary = train(run)
     channels = sum(total for _, total in summary.widths.values())
@@ -124,9 +122,7 @@ def test_a_run_leaves_its_four_files_and_can_be_loaded(config: Callable[..., Tra
     assert trainer.accuracy(trainer.data.test) == summary.test_accuracy
 
 
-def test_same_seed_same_weights_and_another_seed_others(
-    config: Callable[..., TrainConfig], tmp_path: Path
-) -> None:
+def test_same_seed_same_weights_and_another_seed_others(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
     runs = [config(epochs=1, seed=seed, out=tmp_path / f"{i}") for i, seed in enumerate((0, 0, 1))]
     for run in runs:
         train(run)
@@ -241,9 +237,7 @@ def test_mistakes_are_one_clear_line(
     assert expected in refused(config(**changes))
 
 
-def test_a_checkpoint_of_another_architecture_is_named(
-    config: Callable[..., TrainConfig], tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_another_architecture_is_named(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
     train(config(epochs=1))
     message = refused(config(model="tiny_net:WideNet", init=tmp_path / "run", out=tmp_path / "other"))
     assert "'conv2.weight' is [24, 8, 3, 3] in the model and [16, 8, 3, 3] in the checkpoint" in message
@@ -295,8 +289,7 @@ def test_bf16_trains_with_scales_in_full_precision(config: Callable[..., TrainCo
 @pytest.mark.parametrize("steps", [4, 100, 1000])
 def test_schedules(steps: int) -> None:
     rates = {
-        kind: [learning_rate(s, steps, 0.1, kind) for s in range(steps)]
-        for kind in ("step", "cosine", "constant")
+        kind: [learning_rate(s, steps, 0.1, kind) for s in range(steps)] for kind in ("step", "cosine", "constant")
     }
     assert set(rates["constant"]) == {0.1}
     for kind in ("step", "cosine"):

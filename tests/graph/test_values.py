@@ -148,6 +148,20 @@ def test_product_of_two_activations() -> None:
     assert np.all(values.known["y"].mask)
 
 
+@pytest.mark.parametrize("product", ["MatMul(w2, f)", "Gemm<alpha=0.5>(w2, f)", "Gemm(w2, f, b2)"])
+def test_product_with_its_weight_on_the_left(product: str) -> None:
+    w = Weights()
+    left = w(3, 4)
+    left[1, [0, 3]] = 0  # reads known channels only
+    values = proven(
+        build(
+            f"(float[1,3,2,2] x) => (y) {{ {SOURCE} s = Squeeze(a, zero) f = Flatten(s) y = {product} }}",
+            w2=left, b2=w(3, 4), zero=np.array([0]), **source(),
+        )  # fmt: skip
+    )
+    assert values.along("y", 0)[0].tolist() == [False, "b2" not in product, False]
+
+
 @pytest.mark.parametrize(
     ("node", "expected"),
     [("Conv(x, w)", True), ("Conv<pads=[0,0,0,1]>(x, w)", False), ('Conv<auto_pad="SAME_UPPER">(x, w)', False)],

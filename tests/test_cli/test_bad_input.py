@@ -81,6 +81,7 @@ BAD_OPTIONS = [
     (f"{EXPORT} --input 3x224", "--input 3x224: give channels, height and width"),
     (f"{EXPORT} --input 0x8x8", "--input 0x8x8: give channels, height and width"),
     (f"{EXPORT} --input wide", "--input wide: give channels, height and width"),
+    (f"{EXPORT} --input 1x8x8 --opset 99", "cannot export Net to opset 99"),
     (f"{EXPORT} --input 1x2x2", "cannot read images of 1x2x2"),
     ("export cli_nets:TwoOutputs -o precious.onnx --input 1x8x8", "one tensor, not tuple"),
     # train

@@ -38,7 +38,7 @@ def test_interrupted_commands_leave_nothing(
 
 @pytest.mark.slow
 def test_an_interrupted_training_is_resumed_to_the_same_weights(here: Path, start: Start, cli: Cli) -> None:
-    line = "train --model cli_nets:Net --epochs 120 --train-limit 64 --device cpu --out"
+    line = "train --model cli_nets:Net --epochs 60 --train-limit 64 --device cpu --out"
     process = start(f"{line} broken")
     assert process.stderr is not None
     for text in process.stderr:

@@ -15,6 +15,7 @@ from conftest import Cli
 from onnx import ModelProto, numpy_helper
 from onnx_files import CONSTANT, DEAD
 
+import graph.io
 from compress import __version__, shrinking
 from compress.cli import app
 
@@ -74,6 +75,19 @@ def test_a_certificate_goes_where_it_should(here: Path, cli: Cli) -> None:
     assert cli("shrink net.onnx -o new/slim.onnx --certificate proof.json --no-verify").status == 0
     assert load(here / "proof.json")["check"] == {}
     assert [path.name for path in (here / "new").iterdir()] == ["slim.onnx"]
+
+
+def test_weights_beyond_the_limit_of_protobuf_lie_beside_the_model(
+    here: Path, cli: Cli, files: Callable[[], dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files()
+    monkeypatch.setattr(graph.io, "PROTOBUF_LIMIT", 1000)
+    assert cli("shrink net.onnx -o slim.onnx").status == 0
+    (data,) = files().keys() - before.keys() - {"slim.onnx", "slim.json"}
+    assert data.startswith("slim.onnx")
+    size = (here / "slim.onnx").stat().st_size + (here / data).stat().st_size
+    assert load(here / "slim.json")["output"]["bytes"] == size
+    assert cli("verify slim.onnx --against net.onnx").status == 0
 
 
 def test_different_models_are_different(here: Path, cli: Cli) -> None:
