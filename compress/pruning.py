@@ -8,6 +8,7 @@ from typing import Literal
 
 import graph
 from compress.errors import UserError
+from compress.files import staged
 from compress.registry import unknown
 from graph.classes import Classes, Scores, classes
 from graph.criteria import CRITERIA
@@ -40,7 +41,8 @@ def prune_file(
 
     Raises:
         ModelError: the file cannot be read or is broken.
-        UserError: no such criterion, the model offers no class, or the budget cannot be reached above the floor.
+        UserError: no such criterion, the model offers no class, the budget cannot be reached above the floor, or
+            the file cannot be written.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, list(CRITERIA))
@@ -56,7 +58,8 @@ def prune_file(
     chosen = offered.weakest(scores, count, floor)
     model = offered.zeroed(chosen)
     _, certificate = graph.shrink(model)
-    graph.save(model, target)
+    with staged(target) as trial:
+        graph.save(model, trial)
     return Pruned(int(chosen.sum()), len(offered), certificate)
 
 

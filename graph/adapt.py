@@ -6,7 +6,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from graph.planes import Choice
-from graph.program import Program
+from graph.program import Program, key
 from graph.trace import JOINS, Trace
 from graph.values import Mask
 
@@ -25,7 +25,7 @@ def adapt(program: Program, trace: Trace, choice: Choice, model: ModelProto, nod
     replaced: dict[str, str] = {}
     for node in nodes:
         left = [replaced.get(name, name) for name in node.input if name not in choice.dropped]
-        if node.op_type in JOINS | {"Concat"} and not choice.dropped.issuperset(node.output):
+        if key(node) in JOINS | {"Concat"} and not choice.dropped.issuperset(node.output):
             if len(left) == 1 and node.output[0] not in adapters.outputs:
                 replaced[node.output[0]] = left[0]
             elif len(left) == 1:

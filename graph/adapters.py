@@ -14,7 +14,7 @@ import numpy as np
 from graph.channels import Channels
 from graph.counts import node_macs
 from graph.planes import Axis, Choice
-from graph.program import Program
+from graph.program import Program, key
 from graph.reads import name_of
 from graph.trace import JOINS, Trace, Use
 from graph.values import Mask, Values
@@ -55,7 +55,7 @@ def adapters(program: Program, trace: Trace, values: Values | None) -> list[Adap
     for use, name in trace.edges.items():
         (axis,) = trace.varying(use)
         zero = np.zeros(trace.shapes[name][axis], np.bool_)
-        if values is not None and program.nodes[use[0]].op_type in JOINS:
+        if values is not None and key(program.nodes[use[0]]) in JOINS:
             known, value = values.along(name, axis)
             zero = known & (value == 0)
         found.append(Adapter(use, (name, axis), (use, axis), values is not None, zero))

@@ -13,7 +13,7 @@ import numpy as np
 from graph.channels import Channels
 from graph.counts import Size
 from graph.planes import Axis, Choice
-from graph.program import Program, label
+from graph.program import Program, key, label
 from graph.reads import name_of
 from graph.trace import Trace
 from graph.values import Values
@@ -24,12 +24,21 @@ REASONS = ("unread", "zero", "constant")
 
 @dataclass(frozen=True)
 class Removed:
-    """Channels that went together: coupled through the same tensors, for the same reason."""
+    """Channels that went together: coupled through the same tensors, for the same reason.
+
+    Attributes:
+        reason: ``zero``, ``constant`` or ``unread``.
+        channels: how many.
+        tensors: constants that lost them, as ``name[axis]``.
+        absorbed_into: constants that took up their value.
+        indices: per entry of ``tensors``, which indices of the axis went.
+    """
 
     reason: str
     channels: int
     tensors: list[str]
     absorbed_into: list[str]
+    indices: list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,9 @@ def certify(
     channels = Channels(trace, choice.planes, through_edges=True)
     removed: list[Removed] = []
     kept: list[KeptZero] = []
+    tensors = _tensors(program, trace, choice)
     for axes in channels.families.values():
-        removed += _removed(program, trace, values, choice, absorbed, channels, axes)
+        removed += _removed(program, trace, values, choice, absorbed, channels, axes, tensors)
         kept += _kept(program, trace, values, choice, channels, axes)
     return Certificate(*sizes, removed, kept, _frozen(program, trace, choice))
 
@@ -101,6 +111,7 @@ def _removed(
     absorbed: Mapping[int, str],
     channels: Channels,
     axes: list[Axis],
+    tensors: Mapping[Axis, list[str]],
 ) -> list[Removed]:
     gone = np.unique(np.concatenate([channels.labels[axis][choice.planes[axis].gone] for axis in axes]))
     if not gone.size:
@@ -123,16 +134,30 @@ def _removed(
     result = []
     for reason in np.unique(rank):
         members = gone[rank == reason]
-        tensors = [
-            f"{name_of(program, site)}[{axis}]"
-            for site, axis in axes
-            if isinstance(site, tuple)
-            and site not in trace.edges
-            and np.isin(channels.labels[site, axis], members).any()
-        ]
+        indices: dict[str, list[int]] = {}
+        for plane in axes:
+            cut = choice.planes[plane].gone & np.isin(channels.labels[plane], members)
+            for name in tensors.get(plane, []) if cut.any() else []:
+                indices[name] = np.flatnonzero(cut).tolist()
         into = sorted(readers.get(int(reason), set()))
-        result.append(Removed(REASONS[reason], int(members.size), list(dict.fromkeys(tensors)), into))
+        if indices:  # else it is a whole head, whose elements are listed as channels of another axis
+            result.append(Removed(REASONS[reason], int(members.size), list(indices), into, list(indices.values())))
     return result
+
+
+def _tensors(program: Program, trace: Trace, choice: Choice) -> dict[Axis, list[str]]:
+    """The axes of constants, as ``name[axis]``, that lose what a plane loses."""
+    found: dict[Axis, list[str]] = {}
+    for site, place in choice.planes:
+        if isinstance(site, tuple) and site not in trace.edges:
+            found.setdefault((site, place), []).append(f"{name_of(program, site)}[{place}]")
+    for use, out in trace.follows.items():
+        shape = program.shapes[name_of(program, use)]
+        for place, size in enumerate(shape):
+            if size > 1:
+                along = out, place + len(trace.shapes[out]) - len(shape)
+                found.setdefault(along, []).append(f"{name_of(program, use)}[{place}]")
+    return found
 
 
 def _kept(
@@ -141,7 +166,7 @@ def _kept(
     """Channels that a contraction or normalisation provably makes constant, and that stay."""
     causes: dict[int, set[int]] = {}
     tensors: dict[int, list[str]] = {}
-    makers = {name: node for node in program.nodes for name in node.output if node.op_type in MAKERS}
+    makers = {name: node for node in program.nodes for name in node.output if key(node) in MAKERS}
     for site, axis in axes:
         if not isinstance(site, str) or site not in makers or site not in values.known:
             continue

@@ -1,8 +1,8 @@
 """Channel classes: what an outsider may zero as one, so that `shrink` removes it.
 
 A class is a set of hyperplanes, over all coupled tensors, that go together or not at all. The compiler offers those
-that nothing but their values keeps. A criterion gives every class a score, a budget says how many may stay, and the rest
-is zeroed: rows of weights, biases, scales and shifts.
+that nothing but their values keeps. A criterion gives every class a score, a budget says how many may stay, and the
+rest is zeroed: rows of weights, biases, scales and shifts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnx import ModelProto
 from graph.channels import Channels
 from graph.evaluate import Array
 from graph.planes import Choice
-from graph.program import Program
+from graph.program import Program, key
 from graph.reads import name_of
 from graph.shrink import Analysis
 from graph.trace import Trace, Use
@@ -128,12 +128,12 @@ def _making(
         if isinstance(site, tuple)
         and site not in trace.edges
         and (site, axis) not in summed
-        and site[1] not in STATISTICS.get(program.nodes[site[0]].op_type, ())
+        and site[1] not in STATISTICS.get(key(program.nodes[site[0]]), ())
     ]
     for use, out in trace.follows.items():
         shape, rank = program.shapes[name_of(program, use)], len(program.shapes[out])
         for axis, size in enumerate(shape):
             plane = out, axis + rank - len(shape)
-            if size > 1 and plane in choice.planes and program.nodes[use[0]].op_type in ADDED:
+            if size > 1 and plane in choice.planes and key(program.nodes[use[0]]) in ADDED:
                 found.append((use, axis, channels.labels[plane]))
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import NodeProto
 
 from graph.io import files
-from graph.program import Program
+from graph.program import Program, key
 from graph.rules import signature
 
 SUMS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
@@ -47,7 +47,7 @@ def size(program: Program) -> Size:
 def parameters(program: Program) -> int:
     """Floating-point elements that the model stores."""
     names = [tensor.name for tensor in program.model.graph.initializer]
-    names += [node.output[0] for node in program.nodes if node.op_type == "Constant"]
+    names += [node.output[0] for node in program.nodes if key(node) == "Constant"]
     return sum(
         program.constants[name].size
         for name in names
@@ -64,14 +64,14 @@ def macs(program: Program) -> int:
 
 def node_macs(program: Program, node: NodeProto) -> int:
     """Multiply-accumulates of one node for the whole probe batch; 0 for everything that is no sum of products."""
-    if node.op_type not in SUMS:
+    if key(node) not in SUMS:
         return 0
     out = program.shapes.get(node.output[0])
     operands = [program.shapes.get(name) for name in node.input[:2]]
     if out is None or None in operands or all(name in program.constants for name in node.input[:2]):
         return 0
     data, weight = (shape for shape in operands if shape is not None)
-    match node.op_type:
+    match key(node):
         case "Conv":  # every output element sums over one filter
             return int(np.prod(out)) * int(np.prod(weight[1:]))
         case "ConvTranspose":  # every input element is spread over one filter

@@ -9,6 +9,7 @@ import numpy as np
 from graph.certificate import MAKERS
 from graph.classes import classes
 from graph.counts import Size, size
+from graph.program import key
 from graph.reads import name_of
 from graph.shrink import Analysis
 
@@ -57,7 +58,7 @@ def inventory(analysis: Analysis) -> Inventory:
     offered = [Family(int((found.family == number).sum()), list(names)) for number, names in tensors.items()]
     held: dict[int, tuple[int, int]] = {}
     for (site, _), plane in choice.planes.items():
-        if isinstance(site, str) or site in trace.ids or site[1] != 1 or program.nodes[site[0]].op_type not in MAKERS:
+        if isinstance(site, str) or site in trace.ids or site[1] != 1 or key(program.nodes[site[0]]) not in MAKERS:
             continue
         rows = program.constants[name_of(program, site)].size // plane.gone.size
         for why in np.unique(plane.why[~plane.gone]):

@@ -7,7 +7,7 @@ one channel stays.
 from __future__ import annotations
 
 from graph.planes import Axis, Choice
-from graph.program import Program
+from graph.program import Program, key
 from graph.trace import JOINS, Trace
 
 
@@ -54,7 +54,7 @@ class Liveness:
         node = self.program.nodes[reader]
         if all(out in dropped for out in node.output if out):
             return True
-        if node.op_type == "Concat":
+        if key(node) == "Concat":
             return True
         operands = [other for other in node.input if other not in self.program.constants]
-        return node.op_type in JOINS and any(other not in empty for other in operands)
+        return key(node) in JOINS and any(other not in empty for other in operands)

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import NodeProto
 
 from graph.evaluate import Array, CannotEvaluate
-from graph.program import Program, Shape, attributes
+from graph.program import Program, Shape, attributes, key
 
 
 def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) -> list[Array]:
@@ -30,7 +30,7 @@ def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) 
     """
     shapes = [program.shapes[name] for name in data_inputs(node)]
     out_shapes = [program.shapes[name] for name in node.output if name]
-    match node.op_type:
+    match key(node):
         case "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
             outputs = [reshape(data[0], shapes[0], out_shapes[0])]
         case "Expand":
@@ -44,7 +44,7 @@ def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) 
         case _:
             axes = touched(program, node)
             arrays = [_expand(array, shape, axes) for array, shape in zip(data, shapes, strict=True)]
-            if node.op_type == "Concat":
+            if key(node) == "Concat":
                 arrays = _align(arrays, axes)
             parameters = [program.known(name) if name else None for name in node.input[len(arrays) :]]
             if any(value is None and name for value, name in zip(parameters, node.input[len(arrays) :], strict=True)):
@@ -55,7 +55,7 @@ def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) 
 
 def data_inputs(node: NodeProto) -> list[str]:
     """The inputs that are moved, as opposed to shapes, axes and indices."""
-    return list(node.input) if node.op_type == "Concat" else [node.input[0]]
+    return list(node.input) if key(node) == "Concat" else [node.input[0]]
 
 
 def collapse(array: Array) -> Array:
@@ -114,7 +114,7 @@ def touched(program: Program, node: NodeProto) -> set[int]:
     """Axes that the op does more to than carry along."""
     rank = len(program.shapes[node.input[0]])
     attribute = attributes(node)
-    match node.op_type:
+    match key(node):
         case "Transpose":
             return set()
         case "Concat" | "Split" | "Gather":
@@ -138,7 +138,7 @@ def sizes_read(program: Program, node: NodeProto) -> list[int]:
     name = node.output[0]
     wanted: set[int] = set()
     for reader in (program.nodes[index] for index in program.consumers.get(name, [])):
-        if reader.op_type not in ("Gather", "Slice") or reader.input[0] != name:
+        if key(reader) not in ("Gather", "Slice") or reader.input[0] != name:
             return entries
         try:
             outputs = program.evaluate(reader, [np.array(entries), *map(program.known, reader.input[1:])])

@@ -65,6 +65,7 @@ class Choice:
     causes: list[Cause] = field(default_factory=lambda: [Cause("live", "")])
     carriers: dict[Axis, int] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
+    _numbers: dict[Cause, int] = field(default_factory=dict)
 
     def gone(self, site: Site, axis: int) -> Mask | None:
         """Indices of ``axis`` that go, or ``None`` if none does."""
@@ -74,6 +75,7 @@ class Choice:
     def cause(self, reason: str, op: str) -> int:
         """The index of a cause, new or not."""
         cause = Cause(reason, op)
-        if cause not in self.causes:
+        if cause not in self._numbers:
+            self._numbers[cause] = len(self.causes)
             self.causes.append(cause)
-        return self.causes.index(cause)
+        return self._numbers[cause]

@@ -72,7 +72,12 @@ class Program:
     @cached_property
     def opset(self) -> int:
         """Version of the default operator set."""
-        return next((entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+        return self.version("")
+
+    def version(self, domain: str) -> int:
+        """Version of an operator set that the model imports."""
+        same = ("", "ai.onnx") if domain in ("", "ai.onnx") else (domain,)
+        return next((entry.version for entry in self.model.opset_import if entry.domain in same), 1)
 
     @cached_property
     def inputs(self) -> list[str]:
@@ -141,6 +146,11 @@ def _read(model: ModelProto, batch: int) -> Program:
 def attributes(node: NodeProto) -> dict[str, Any]:
     """The attributes of ``node`` as Python values."""
     return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+
+
+def key(node: NodeProto) -> str:
+    """How the tables call the op of ``node``."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def captured(node: NodeProto) -> list[str]:
@@ -223,7 +233,7 @@ def _infer(program: Program, node: NodeProto, types: dict[str, TypeProto], decla
     try:
         if not all(name in types for name in names):
             raise LookupError("an input behind an op that onnx does not know")
-        schema = defs.get_schema(node.op_type, program.opset if not node.domain else 1, node.domain)
+        schema = defs.get_schema(node.op_type, program.version(node.domain), node.domain)
         found = infer_node_outputs(
             schema,
             node,
@@ -237,7 +247,7 @@ def _infer(program: Program, node: NodeProto, types: dict[str, TypeProto], decla
     except (InferenceError, ValidationError) as error:
         if not captured(node):  # what a sub-graph captures is out of the inference's sight
             raise ModelError(f"node {label(node)} has inconsistent shapes: {_first_line(error)}") from error
-    if node.op_type == "Reshape":
+    if key(node) == "Reshape":
         sizes = _elements(found.get(node.output[0])), _elements(types.get(names[0]))
         if None not in sizes and sizes[0] != sizes[1]:
             raise ModelError(f"node {label(node)} has inconsistent shapes: {sizes[1]} elements become {sizes[0]}")
@@ -252,9 +262,9 @@ def _infer(program: Program, node: NodeProto, types: dict[str, TypeProto], decla
 def _fold(program: Program, node: NodeProto, names: list[str], types: dict[str, TypeProto]) -> None:
     """Follow the value of a node that depends on constants alone, or of a small integer one at the probe sizes."""
     small = all(_is_small(types.get(name)) and _is_integer(types[name]) for name in node.output if name)
-    if node.op_type == "Shape" and _shape(types[node.input[0]]) is not None:
+    if key(node) == "Shape" and _shape(types[node.input[0]]) is not None:
         inputs: list[Array | None] = [np.empty(_shape(types[node.input[0]]) or (), np.bool_)]
-    elif not names and node.op_type not in ("Constant",):
+    elif not names and key(node) != "Constant":
         return  # random ops
     else:
         if any(entry.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for entry in node.attribute):
@@ -269,7 +279,7 @@ def _fold(program: Program, node: NodeProto, names: list[str], types: dict[str, 
         outputs = program.evaluate(node, inputs)
     except CannotEvaluate:
         return
-    static = node.op_type != "Shape" and all(name in program.constants for name in names)
+    static = key(node) != "Shape" and all(name in program.constants for name in names)
     for name, value in zip((name for name in node.output if name), outputs, strict=True):
         types[name] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape))
         if static:

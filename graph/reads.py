@@ -75,12 +75,12 @@ def check(read: Read, program: Program, trace: Trace, values: Values, choice: Ch
             constant |= mask
             constants = value.astype(np.float64)
     if weight is None:  # two activations: only a zero may leave
-        why = np.zeros(size, np.int32)
+        why = np.full(size, choice.cause("live", label(node)), np.int32)
         return Check(read.left, zero, np.zeros_like(zero), constants, None, [], why)
     (site, axis), name = weight, name_of(program, weight[0])
     absorbs = absorbs_border(node) and (len(node.input) < 3 or not node.input[2] or node.input[2] in program.constants)
     border = constant & ~zero & (not absorbs)
-    why = np.where(border, choice.cause("border", label(node)), 0).astype(np.int32)
+    why = np.where(border, choice.cause("border", label(node)), choice.cause("live", label(node))).astype(np.int32)
     outputs = [a for a in range(len(program.shapes[name])) if a != axis and (site, a) in choice.planes]
     ordered = tuple(sorted([axis, *outputs]))
     used = np.moveaxis(values.nonzero(name, ordered), ordered.index(axis), 0)

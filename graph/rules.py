@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from onnx import NodeProto
 
-from graph.program import Program, Shape, attributes
+from graph.program import Program, Shape, attributes, key
 from graph.signature import OPAQUE, Signature, parse
 
 ELEMENTWISE: set[str] = set(
@@ -38,11 +38,6 @@ SIGNATURES: dict[str, str | Rule] = {
     "InstanceNormalization": "n c ..., c, c -> n c ...",
     "LpPool": "n c ... -> n c ...",
 }
-
-
-def key(node: NodeProto) -> str:
-    """How the tables call the op of ``node``."""
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def rule(op: str) -> Callable[[Rule], Rule]:

@@ -17,7 +17,7 @@ from graph.adapt import adapt
 from graph.evaluate import Array
 from graph.patches import PATCHES, Context
 from graph.planes import Axis, Choice
-from graph.program import Program, attributes
+from graph.program import Program, attributes, key
 from graph.reads import name_of
 from graph.rules import signature
 from graph.signature import OPAQUE
@@ -143,9 +143,9 @@ class Surgery:
         weight = next(name for name in node.input if name in self.program.constants)
         present = len(node.input) > 2 and bool(node.input[2])
         old: Array = self.program.constants[node.input[2]].astype(np.float64) if present else np.zeros(1)
-        if node.op_type not in VECTOR_BIAS:  # broadcast against the output
+        if key(node) not in VECTOR_BIAS:  # broadcast against the output
             total = total.reshape([-1] + [1] * (len(self.program.shapes[node.output[0]]) - 1 - axis))
-        if node.op_type == "Gemm":  # alpha A B + beta C: the new C counts once
+        if key(node) == "Gemm":  # alpha A B + beta C: the new C counts once
             old, total = attributes(node).get("beta", 1.0) * old, attributes(node).get("alpha", 1.0) * total
             self.unscaled.add(index)
         self.constants[index, 2] = (old + total).astype(self.program.constants[weight].dtype)
@@ -177,7 +177,7 @@ class Surgery:
     def bias_cuts(self, index: int) -> dict[int, Mask]:
         """What stays of each axis of a node's new bias."""
         out, shape = self.program.nodes[index].output[0], self.constants[index, 2].shape
-        first = 1 if self.program.nodes[index].op_type in VECTOR_BIAS else len(self.program.shapes[out]) - len(shape)
+        first = 1 if key(self.program.nodes[index]) in VECTOR_BIAS else len(self.program.shapes[out]) - len(shape)
         gone = {axis: self.choice.gone(out, first + axis) for axis, size in enumerate(shape) if size > 1}
         return {axis: ~each for axis, each in gone.items() if each is not None}
 
@@ -187,7 +187,7 @@ class Surgery:
         """Rewrite the sizes, bounds and indices that a node carries itself."""
         if index in self.unscaled:
             _set_attribute(node, "beta", None)
-        if node.op_type not in PATCHES or not self.touches(index):
+        if key(node) not in PATCHES or not self.touches(index):
             return
         shapes = self.program.shapes
 
@@ -198,7 +198,7 @@ class Surgery:
             name = [name for name in node.output if name][place]
             return self.kept(name, axis, shapes[name][axis])
 
-        change = PATCHES[node.op_type](Context(self.program, self.program.nodes[index], kept, kept_out))
+        change = PATCHES[key(node)](Context(self.program, self.program.nodes[index], kept, kept_out))
         for slot, value in change.inputs.items():
             old = self.program.constants[self.name((index, slot))] if slot < len(node.input) else None
             if old is None or not np.array_equal(old, value):

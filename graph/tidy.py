@@ -23,7 +23,9 @@ def tidy(model: ModelProto) -> None:
     used |= {name for node in model.graph.node for name in captured(node)}
     alive |= {name for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)}  # Constant nodes
     _keep(model.graph.node, lambda node: not alive.isdisjoint(node.output))
-    _keep(model.graph.initializer, lambda tensor: tensor.name in used)
+    unused = {tensor.name for tensor in model.graph.initializer} - used
+    _keep(model.graph.initializer, lambda tensor: tensor.name not in unused)
+    _keep(model.graph.input, lambda value: value.name not in unused)  # IR 3 lists weights as inputs, too
     _keep(model.graph.value_info, lambda value: value.name in alive)
 
 

@@ -19,8 +19,8 @@ from scipy.sparse.csgraph import connected_components
 
 from graph.evaluate import CannotEvaluate
 from graph.movement import data_inputs, move, sizes_read, slice_steps, touched
-from graph.program import Program, Shape, captured
-from graph.rules import ELEMENTWISE, MOVEMENT, key, signature
+from graph.program import Program, Shape, captured, key
+from graph.rules import ELEMENTWISE, MOVEMENT, signature
 from graph.signature import OPAQUE, Signature
 
 Ids = NDArray[np.int64]
@@ -110,7 +110,7 @@ class _Tracer:
         self.same: list[tuple[Ids, Ids]] = []
         self.uses = Counter(name for node in program.nodes for name in [*node.input, *captured(node)])
         self.uses.update(value.name for value in program.model.graph.output)
-        self.concatenated = {node.output[0] for node in program.nodes if node.op_type == "Concat"}
+        self.concatenated = {node.output[0] for node in program.nodes if key(node) == "Concat"}
 
     # -- ids
 
@@ -148,7 +148,7 @@ class _Tracer:
         site = self.site(index, slot)
         if site != name or key(node) in MOVEMENT or len(self.trace.varying(name)) != 1:
             return site
-        if self.uses[name] > 1 or node.op_type in JOINS or name in self.concatenated:
+        if self.uses[name] > 1 or key(node) in JOINS or name in self.concatenated:
             unique, places = np.unique(self.trace.ids[name], return_inverse=True)
             self.trace.edges[index, slot] = name
             self.put((index, slot), self.fresh(unique.shape)[places.reshape(self.trace.ids[name].shape)])
@@ -199,7 +199,7 @@ class _Tracer:
                 self.put((index, slot), self.fresh(self.program.shapes[name]))
             arrays.append(self.trace.ids[self.site(index, slot)])
         fill = self.fresh(self.program.shapes[node.output[0]][:0])
-        if node.op_type == "Pad":  # padded channels are channels of their own
+        if key(node) == "Pad":  # padded channels are channels of their own
             fill = self.fresh((sum(self.program.shapes[node.output[0]]),))
         try:
             outputs = move(self.program, node, arrays, fill)
@@ -216,12 +216,12 @@ class _Tracer:
         operands = data_inputs(node)
         computed = [name for name in node.input[len(operands) :] if name and name not in self.program.constants]
         out = node.output[0]
-        if node.op_type in ("Reshape", "Expand"):
+        if key(node) in ("Reshape", "Expand"):
             target = self.program.known(computed[0]) if computed else None
             for axis in range(len(self.program.shapes[out])):
                 if computed and (target is None or target[axis] != -1):  # -1 adapts by itself
                     self.freeze(index, out, axis, "computed size")
-        elif computed or (node.op_type == "Slice" and (slice_steps(self.program, node) != 1).any()):
+        elif computed or (key(node) == "Slice" and (slice_steps(self.program, node) != 1).any()):
             for slot in range(len(operands)):
                 for axis in touched(self.program, node):
                     self.freeze(index, self.site(index, slot), axis, "computed or uneven bounds")

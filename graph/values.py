@@ -15,8 +15,8 @@ from onnx import NodeProto
 
 from graph.evaluate import Array, CannotEvaluate
 from graph.movement import collapse, data_inputs, move, paddings
-from graph.program import Program, attributes
-from graph.rules import ELEMENTWISE, MOVEMENT, key, signature
+from graph.program import Program, attributes, key
+from graph.rules import ELEMENTWISE, MOVEMENT, signature
 from graph.signature import OPAQUE, Signature
 
 Mask = NDArray[np.bool_]
@@ -134,7 +134,7 @@ def _outputs(values: Values, node: NodeProto) -> list[Known | None]:
 
 def _elementwise(values: Values, node: NodeProto) -> Known | None:
     """Known where every operand is, and where a factor is zero."""
-    product = node.op_type == "Mul"
+    product = key(node) == "Mul"
     rank = len(values.program.shapes[node.output[0]])
     operands = [values.of(name) if name else None for name in node.input]
     dtype = next((known.value.dtype for known in operands if known), None)
@@ -174,14 +174,14 @@ def _movement(values: Values, node: NodeProto) -> list[Known | None]:
         ones = (1,) * len(program.shapes[name])
         data.append(known.value if known else np.zeros(ones, dtype))
         masks.append(known.mask if known else np.zeros(ones, np.bool_))
-    fill = _fill(program, node).astype(dtype) if node.op_type == "Pad" else np.zeros((), dtype)
+    fill = _fill(program, node).astype(dtype) if key(node) == "Pad" else np.zeros((), dtype)
     moved = move(program, node, data, fill)
     sure = move(program, node, masks, np.ones((), np.bool_))
-    if node.op_type == "Pad":
+    if key(node) == "Pad":
         bordered = [any(widths) for widths in paddings(program, node)]
         if any(wide and size == 1 for wide, size in zip(bordered, data[0].shape, strict=True)):
             sure = [mask & (value == fill) for mask, value in zip(sure, moved, strict=True)]  # no border in `moved`
-    if node.op_type == "Dropout":
+    if key(node) == "Dropout":
         moved = moved[:1]  # the second output is its mask
     return [Known(value, mask) for value, mask in zip(moved, sure, strict=False)]
 
@@ -210,7 +210,7 @@ def padded(node: NodeProto) -> bool:
 
 def absorbs_border(node: NodeProto) -> bool:
     """Whether a constant input channel adds the same to every output position, so that a bias can stand for it."""
-    return node.op_type in ("Gemm", "MatMul") or (node.op_type == "Conv" and not padded(node))
+    return key(node) in ("Gemm", "MatMul") or (key(node) == "Conv" and not padded(node))
 
 
 @rule("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -249,7 +249,7 @@ def _contraction(values: Values, node: NodeProto, found: Signature) -> Known | N
 def _zeros(values: Values, node: NodeProto, found: Signature) -> Known | None:
     """A sum of products is zero if every product has a zero factor, be it of two activations."""
     program = values.program
-    if node.op_type not in ("Gemm", "MatMul") or len(node.input) > 2:
+    if key(node) not in ("Gemm", "MatMul") or len(node.input) > 2:
         return None
     nonzero: list[Array | None] = []
     for name, letters in zip(node.input, found.operands, strict=True):
@@ -305,7 +305,7 @@ def _average(values: Values, node: NodeProto, found: Signature) -> Known | None:
     """Whatever averages or selects keeps a constant; only padding that counts as zeros spoils it."""
     attribute = attributes(node)
     outside = padded(node) or attribute.get("ceil_mode", 0)
-    spoiled = node.op_type == "AveragePool" and attribute.get("count_include_pad", 0) and outside
+    spoiled = key(node) == "AveragePool" and attribute.get("count_include_pad", 0) and outside
     return _carry(values, node, found, zero_only=bool(spoiled))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from graph.evaluate import Array
-from graph.program import Program, captured
+from graph.program import Program, captured, key
 from graph.trace import Use
 
 
@@ -34,7 +34,7 @@ def write_constants(
     written: dict[tuple[str, tuple[int, ...], bytes], str] = {}
     for (index, slot), value in constants.items():
         node = nodes[index]
-        if node.op_type == "MatMul" and slot == 2:
+        if key(node) == "MatMul" and slot == 2:
             _add_after(model, node, value, taken)
             continue
         while len(node.input) <= slot:
@@ -45,11 +45,11 @@ def write_constants(
             if old in declared:  # IR 3 lists weights as inputs, too
                 declared[old].type.CopyFrom(helper.make_tensor_type_proto(weights[old].data_type, value.shape))
             continue
-        key = old, value.shape, value.tobytes()
-        if not old or key not in written:
-            written[key] = _unused(old or f"{node.output[0]}_bias", taken)
-            model.graph.initializer.append(_tensor(value, written[key], weights.get(old)))
-        node.input[slot] = written[key]
+        content = old, value.shape, value.tobytes()
+        if not old or content not in written:
+            written[content] = _unused(old or f"{node.output[0]}_bias", taken)
+            model.graph.initializer.append(_tensor(value, written[content], weights.get(old)))
+        node.input[slot] = written[content]
 
 
 def _tensor(value: Array, name: str, like: TensorProto | None) -> TensorProto:

@@ -26,6 +26,13 @@ BAD_FILES = [
 ]
 USES = [
     "shrink {} -o precious.onnx",
+    "prune {} -o precious.onnx --keep 0.5",
+    "inspect {}",
+    "verify {} --against net.onnx",
+    "verify net.onnx --against {}",
+    "bench {}",
+]
+    "shrink {} -o precious.onnx",
     "verify {} --against net.onnx",
     "verify net.onnx --against {}",
     "bench {}",

@@ -30,7 +30,8 @@ def test_interrupted_commands_leave_nothing(
     process = start(f"{verb} --data slow_data:slow")
     deadline = time.monotonic() + 60
     while not (here / "waiting").exists():
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     assert interrupt(process) == "compress: interrupted\n"
     assert files() == before | {"waiting": b""}

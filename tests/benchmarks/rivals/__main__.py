@@ -1,6 +1,6 @@
 """Measure onnx-compress against its rivals: same networks, same zeros, same judge.
 
-``python -m tests.benchmarks.rivals`` writes docs/results/rivals.md; rivals that are not installed are said to be so.
+``python -m tests.benchmarks.rivals`` writes docs/results/rivals.md; a rival that is not installed is said to be so.
 Every step runs in its own process, so that a tool that crashes or hangs costs one cell.
 """
 
@@ -19,11 +19,17 @@ from pathlib import Path
 from tests.benchmarks.rivals import report, units
 from tests.benchmarks.rivals.tools import TOOLS, Cell
 
-NETWORKS = (
-    "resnet18 resnet50 wide_resnet50_2 vgg16_bn mobilenet_v2 mobilenet_v3_large mnasnet1_0 efficientnet_b0 googlenet "
-    "squeezenet1_0 densenet121 regnet_y_400mf resnext50_32x4d"
-).split()
-README = "resnet18 resnet50 mobilenet_v2 googlenet densenet121 vgg16_bn".split()
+README = ["resnet18", "resnet50", "mobilenet_v2", "googlenet", "densenet121", "vgg16_bn"]
+NETWORKS = [
+    *README,
+    "wide_resnet50_2",
+    "mobilenet_v3_large",
+    "mnasnet1_0",
+    "efficientnet_b0",
+    "squeezenet1_0",
+    "regnet_y_400mf",
+    "resnext50_32x4d",
+]
 MODES = ("zeros", "constants")
 ROOT = Path(__file__).parents[3]
 PACKAGE = "tests.benchmarks.rivals"
@@ -35,7 +41,9 @@ def call(module: str, *arguments: str) -> tuple[str, str]:
     command = [sys.executable, "-W", "ignore", "-m", f"{PACKAGE}.{module}", *arguments]
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=LIMIT)
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=LIMIT, check=False
+        )
     except subprocess.TimeoutExpired:
         return "", f"still running after {LIMIT} s"
     if done.returncode == 0:
@@ -79,19 +87,21 @@ def measure(names: list[str], folder: Path) -> tuple[str, dict[str, dict[str, Ce
     found = {}
     for name in names:
         found[name] = network(name, folder)
-        print(name, *(f"{key} {report.share(cell)}" for key, cell in found[name].items()), sep="\n  ", flush=True)
+        lines = [f"{key} {report.share(cell)}" for key, cell in found[name].items()]
+        print(name, *lines, sep="\n  ", flush=True)
     spent = time.perf_counter() - start
     text = f"{datetime.date.today()}, {report.setting()}. The run took {spent / 60:.0f} minutes.\n\n"
     text += "### Zeros: gamma = beta = 0\n\n" + report.networks(found, "zeros")
     text += "\n### Constants: gamma = 0, beta as it was\n\n" + report.networks(found, "constants")
-    text += "\n### One op at a time\n\n" + report.units(matrix, {name: ideal for name, (_, ideal) in written.items()})
+    ideal = {name: count for name, (_, count) in written.items()}
+    text += "\n### One op at a time\n\n" + report.units(matrix, ideal)
     return text, found
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}", description=__doc__)
-    parser.add_argument("--models", default=",".join(NETWORKS), help="a subset, by commas: printed and not written")
+    parser.add_argument("--models", default=",".join(NETWORKS), help="a subset: printed, not written")
     parser.add_argument("--folder", type=Path, help="keep the networks here and use those that are there")
     parser.add_argument("--readme", type=Path, help="write the README's compact table to this file")
     options = parser.parse_args()

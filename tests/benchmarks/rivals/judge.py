@@ -1,4 +1,4 @@
-"""The judge of every tool: ONNX Runtime with all graph optimisations off, and a count of what a file stores."""
+"""The judge of every tool: ONNX Runtime with all graph optimisations off; and a count of weights."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ NOISE = 1e-4
 
 def parameters(model: onnx.ModelProto) -> int:
     """Floating-point elements in initializers and Constant nodes, however they are stored."""
+    constants = [node for node in model.graph.node if node.op_type == "Constant"]
     tensors = list(model.graph.initializer)
-    tensors += [a.t for node in model.graph.node if node.op_type == "Constant" for a in node.attribute if a.name == "value"]
+    tensors += [attribute.t for node in constants for attribute in node.attribute if attribute.name == "value"]
     return sum(int(np.prod(tensor.dims, dtype=np.int64)) for tensor in tensors if tensor.data_type in FLOATS)
 
 
@@ -29,11 +30,12 @@ def feed(model: onnx.ModelProto, seed: int = 0) -> dict[str, Array]:
     """Standard normal inputs; a dynamic size is 2."""
     rng = np.random.default_rng(seed)
     stored = {tensor.name for tensor in model.graph.initializer}
-    return {
-        value.name: rng.standard_normal([d.dim_value or 2 for d in value.type.tensor_type.shape.dim]).astype(np.float32)
+    shapes = {
+        value.name: [size.dim_value or 2 for size in value.type.tensor_type.shape.dim]
         for value in model.graph.input
         if value.name not in stored
     }
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def run(model: onnx.ModelProto | Path) -> list[Array]:
@@ -42,16 +44,16 @@ def run(model: onnx.ModelProto | Path) -> list[Array]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(loaded.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(loaded.SerializeToString(), options, providers=providers)
     outputs: list[Array] = session.run(None, feed(loaded))
     return outputs
 
 
 def error(reference: list[Array], outputs: list[Array]) -> float:
-    """Largest absolute difference by largest absolute value, the worst output counts; infinite if shapes differ or NaN."""
+    """Largest absolute difference by largest absolute value, of the worst output; infinite if shapes differ or NaN."""
     if [y.shape for y in reference] != [y.shape for y in outputs]:
         return float("inf")
-    worst = max(
-        float(np.abs(y - x).max() / max(np.abs(y).max(), 1e-30)) for y, x in zip(reference, outputs, strict=True)
-    )
-    return worst if np.isfinite(worst) else float("inf")
+    pairs = zip(reference, outputs, strict=True)
+    errors = [float(np.abs(y - x).max() / max(np.abs(y).max(), 1e-30)) for y, x in pairs]
+    return max(errors) if np.isfinite(errors).all() else float("inf")

@@ -1,8 +1,8 @@
 """The torchvision networks of the comparison, with half of the channels of every coupled group switched off.
 
 Torch-Pruning's dependency graph says which channels are coupled, and "ideal" is what Torch-Pruning leaves when it
-physically removes exactly the channels that were switched off. Run as a program for one network:
-``python -m tests.benchmarks.rivals.networks NAME FOLDER`` writes FOLDER/{zeros,constants}.onnx and facts.json.
+removes exactly the channels that were switched off. Run as a program for one network,
+``python -m tests.benchmarks.rivals.networks NAME FOLDER``, it writes FOLDER/{zeros,constants}.onnx and facts.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Off:
     """Coupled channels to switch off.
 
     Attributes:
-        root: name of the convolution whose outputs they are.
+        root: name of the layer whose outputs they are.
         channels: indices of its outputs.
         members: (name of a module, its output channels) of everything that makes or scales these channels.
     """
@@ -45,7 +45,7 @@ class Off:
 
 
 def build(name: str) -> nn.Module:
-    """A torchvision network with random weights and BatchNorm statistics that fit them, all affine parameters random."""
+    """A torchvision network with random weights and affine parameters, and BatchNorm statistics that fit them."""
     torch.manual_seed(0)
     extra = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
     model = torchvision.models.get_model(name, weights=None, **extra)
@@ -58,7 +58,7 @@ def build(name: str) -> nn.Module:
         for conv in (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.bias is not None):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             conv.bias.normal_(0, 0.1)
-        model.train()(torch.randn(4, 3, SIDE, SIDE))  # random statistics would let deep networks explode or fade
+        model.train()(torch.randn(4, 3, SIDE, SIDE))  # with random statistics deep networks explode or fade
         for norm in norms:
             norm.running_mean.add_(0.1 * torch.randn_like(norm.running_mean))
             norm.running_var.mul_(torch.empty_like(norm.running_var).uniform_(0.7, 1.4))
@@ -68,24 +68,25 @@ def build(name: str) -> nn.Module:
 def groups(model: nn.Module, sample: Tensor) -> list[Off]:
     """Half of the channels of every group that Torch-Pruning couples, at random.
 
-    Convolutions with several channels per group lose the same positions in each of their groups: the only case that
-    Torch-Pruning can remove.
+    Convolutions with several channels per group lose the same positions in each of their groups: the only case
+    that Torch-Pruning can remove.
     """
     import torch_pruning
 
     rng = random.Random(0)
+    kinds = [nn.Conv2d, nn.Linear]
     graph_ = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=sample)
     name_of = {module: name for name, module in model.named_modules()}
-    last = [m for m in model.modules() if CLASSES in (getattr(m, "out_features", 0), getattr(m, "out_channels", 0))]
+    last = [m for m in model.modules() if _width(m) == CLASSES]
     found = []
-    for group in graph_.get_all_groups(ignored_layers=last, root_module_types=[nn.Conv2d]):
+    for group in graph_.get_all_groups(ignored_layers=last, root_module_types=kinds):
         root = group[0].dep.target.module
-        width = root.out_channels
+        width = _width(root)
         grouped = [d.target.module.groups for d, _ in group if _grouped(d.target.module)]
         period = width // max(grouped, default=1)
         positions = sorted(rng.sample(range(period), period // 2))
         channels = [start + place for start in range(0, width, period) for place in positions]
-        group = graph_.get_pruning_group(root, torch_pruning.prune_conv_out_channels, channels)
+        group = graph_.get_pruning_group(root, graph_.get_pruner_of_module(root).prune_out_channels, channels)
         members = [
             (name_of[dep.target.module], [int(i) for i in idxs])
             for dep, idxs in group
@@ -93,6 +94,10 @@ def groups(model: nn.Module, sample: Tensor) -> list[Off]:
         ]
         found.append(Off(name_of[root], channels, members))
     return found
+
+
+def _width(module: nn.Module) -> int:
+    return int(getattr(module, "out_features", getattr(module, "out_channels", 0)))
 
 
 def _grouped(module: nn.Module) -> bool:
@@ -127,9 +132,8 @@ def remove(model: nn.Module, off: list[Off], sample: Tensor) -> nn.Module:
     graph_ = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=sample)
     modules = dict(model.named_modules())
     for group in off:
-        graph_.get_pruning_group(
-            modules[group.root], torch_pruning.prune_conv_out_channels, group.channels
-        ).prune()
+        root = modules[group.root]
+        graph_.get_pruning_group(root, graph_.get_pruner_of_module(root).prune_out_channels, group.channels).prune()
     return model
 
 
@@ -151,7 +155,8 @@ def torch_simplify(model: nn.Module, of: int) -> Cell:
         return {"failed": first_line(problem)}
     tensors = [*slim.parameters(), *(b for b in slim.buffers() if b.is_floating_point())]
     left = sum(tensor.numel() for tensor in tensors)
-    return {"left": left, "of": of, "error": error([reference.numpy()], [outputs.numpy()]), "seconds": seconds}
+    wrong = error([reference.numpy()], [outputs.numpy()])
+    return {"left": left, "of": of, "error": wrong, "seconds": seconds}
 
 
 def prepare(name: str, folder: Path) -> dict[str, Cell]:
@@ -170,7 +175,8 @@ def prepare(name: str, folder: Path) -> dict[str, Cell]:
         onnx.save(exported, folder / f"{mode}.onnx")
         of = parameters(exported)
         wrong = error(run(exported), run(ideal))
-        facts[f"{mode}/torch-pruning"] = {"left": parameters(ideal), "of": of, "error": wrong, "seconds": seconds}
+        left = parameters(ideal)
+        facts[f"{mode}/torch-pruning"] = {"left": left, "of": of, "error": wrong, "seconds": seconds}
         if mode == "constants":
             facts[f"{mode}/torch-simplify"] = torch_simplify(half, of)
     return facts

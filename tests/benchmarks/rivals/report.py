@@ -19,7 +19,8 @@ NAMES = {
     "onnxsim": "onnxsim pruning",
     "torch-simplify": "EIDOSLAB simplify",
 }
-PACKAGES = "torch torchvision onnx onnxruntime-gpu onnxruntime torch-pruning onnxsim openvino torch-simplify".split()
+RIVALS = ["torch-pruning", "onnxsim", "openvino", "torch-simplify"]
+PACKAGES = ["torch", "torchvision", "onnx", "onnxruntime-gpu", "onnxruntime", *RIVALS]
 
 Networks = Mapping[str, Mapping[str, Cell]]  # network -> "mode/tool" -> cell
 
@@ -95,9 +96,11 @@ def setting() -> str:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{cpu}, {os.cpu_count()} cores (one thread used, machine shared), Python {platform.python_version()}; " + ", ".join(found)
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    machine = f"{next(iter(names), platform.machine())}, {os.cpu_count()} cores shared with other work"
+    return f"{machine}; Python {platform.python_version()}, {', '.join(found)}"
 
 
 def insert(path: Path, measured: str) -> None:

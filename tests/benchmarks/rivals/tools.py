@@ -1,4 +1,4 @@
-"""The tools that take an ONNX file: each returns how many parameters are left, what the result computes, and the seconds.
+"""The tools that take an ONNX file: each returns the parameters left, what the result computes, and the seconds.
 
 Run as a program for one cell, so that a tool that crashes or hangs takes nothing else with it:
 ``python -m tests.benchmarks.rivals.tools TOOL FILE`` prints one JSON object.
@@ -32,11 +32,12 @@ def ours(path: Path) -> tuple[int, list[Array], float, str]:
     kept: dict[str, int] = {}
     for entry in certificate.kept_zero:
         kept[entry.reason] = kept.get(entry.reason, 0) + entry.channels
-    return parameters(slim), run(slim), seconds, ", ".join(f"{n} {reason}" for reason, n in sorted(kept.items()))
+    note = ", ".join(f"{count} {reason}" for reason, count in sorted(kept.items()))
+    return parameters(slim), run(slim), seconds, note
 
 
 def openvino(path: Path) -> Result:
-    """OpenVINO's Pruning pass as its model optimiser calls it: after the common transformations, with static shapes."""
+    """OpenVINO's Pruning pass as its model optimiser calls it: with static shapes, after the common transformations."""
     import openvino as ov
     from openvino._offline_transformations import apply_moc_transformations, apply_pruning_transformation
 
@@ -52,7 +53,8 @@ def openvino(path: Path) -> Result:
     for node in model.get_ops():
         if node.get_type_name() == "Constant" and node.get_output_element_type(0).is_real():
             left += _elements(node)
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
+    exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = core.compile_model(model, "CPU", exact)
     found = compiled(feeds)
     return left, [found[output] for output in compiled.outputs], seconds
 
@@ -65,21 +67,23 @@ def _elements(node: Any) -> int:
 
 
 def onnxsim(path: Path) -> Result:
-    """onnxsim's structured pruning, asked for the half that is zero."""
+    """Structured pruning of onnxsim, asked for the half that is zero."""
     from onnxsim.pruning import apply_structured_pruning
 
     model = onnx.load(path)
     start = time.perf_counter()
     slim = apply_structured_pruning(model, sparsity=0.5)
-    return parameters(slim), run(slim), time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    return parameters(slim), run(slim), seconds
 
 
 TOOLS: dict[str, Callable[[Path], Any]] = {"ours": ours, "openvino": openvino, "onnxsim": onnxsim}
 
 
 def first_line(problem: BaseException) -> str:
-    """What failed, in one line."""
+    """What failed, in one line; OpenVINO says first where in its source that was."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Exception from ")]
     return f"{type(problem).__name__}: {lines[0] if lines else ''}"[:160]
 
 
@@ -90,7 +94,7 @@ def cell(tool: str, path: Path) -> Cell:
         left, outputs, seconds, *note = TOOLS[tool](path)
     except ModuleNotFoundError as problem:
         return {"failed": f"not installed ({problem.name})"}
-    except Exception as problem:  # a cell that fails says so and the others go on
+    except Exception as problem:  # a cell that fails says so, and the others go on
         return {"failed": first_line(problem)}
     return {
         "left": left,

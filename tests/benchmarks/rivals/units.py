@@ -1,8 +1,8 @@
 """The unit matrix: a convolution with dead channels, one op, and a convolution that reads it.
 
 Every case is written once and built twice: with all channels, and with only those that must stay, which gives the
-number of parameters to reach. The tensors between the first and the last convolution have ``WIDTH`` channels, of which
-``OFF`` carry zero (or a constant, where the case is about constants).
+number of parameters to reach. Half of the channels between the first and the last convolution are dead: they carry
+zero, or a constant where the case is about constants.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper, parser
+from onnx import numpy_helper, parser
 
 from tests.benchmarks.rivals.judge import Array, parameters
 
@@ -44,9 +44,10 @@ class Net:
     def model(self, body: str, inputs: str = "float[N,3,12,12] x") -> onnx.ModelProto:
         """The model whose nodes are ``body`` and whose output is y (or y and z)."""
         outputs = "float[N,K,H,W] y" + (", float[N,K2,H2,W2] z" if " z = " in body else "")
-        graph = parser.parse_graph(f"g ({inputs}) => ({outputs}) {{ {body} }}")
-        graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in self.tensors.items())
-        return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])  # noqa: TID251
+        header = '<ir_version: 10, opset_import: ["": 20]>'
+        model = parser.parse_model(f"{header} g ({inputs}) => ({outputs}) {{ {body} }}")
+        model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in self.tensors.items())
+        return model
 
 
 ALL = np.arange(WIDTH)
@@ -194,7 +195,7 @@ def shuffle(net: Net) -> onnx.ModelProto:
     half = net.width // 2
     net.tensors["split"] = np.array([0, 2, half, 10, 10], np.int64)
     net.tensors["join"] = np.array([0, net.width, 10, 10], np.int64)
-    order = np.arange(WIDTH).reshape(2, 8).T.ravel()  # channel of the first convolution behind every shuffled one
+    order = np.arange(WIDTH).reshape(2, 8).T.ravel()  # which channel comes to every place
     net.weight("v", OUT, WIDTH, 3, 3, into=np.flatnonzero(np.isin(order, net.keep)))
     return net.model(
         "c = Conv(x, w, b) s = Reshape(c, split) t = Transpose<perm=[0,2,1,3,4]>(s) a = Reshape(t, join) y = Conv(a, v)"
