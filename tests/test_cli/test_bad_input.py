@@ -32,11 +32,6 @@ USES = [
     "verify net.onnx --against {}",
     "bench {}",
 ]
-    "shrink {} -o precious.onnx",
-    "verify {} --against net.onnx",
-    "verify net.onnx --against {}",
-    "bench {}",
-]
 
 BAD_OPTIONS = [
     # where results go
@@ -50,6 +45,15 @@ BAD_OPTIONS = [
     (f"{VERIFY} --json folder", "cannot write folder"),
     ("bench net.onnx --plot folder", "cannot write folder"),
     ("export cli_nets:Net -o folder --input 1x8x8", "cannot write folder"),
+    ("prune net.onnx -o folder --keep 0.5", "cannot write folder"),
+    ("prune net.onnx -o net.onnx --keep 0.5", "net.onnx is named for two files"),
+    # prune
+    ("prune net.onnx -o precious.onnx", "exactly one of --keep, --params and --macs"),
+    ("prune net.onnx -o precious.onnx --keep 0.5 --macs 0.5", "exactly one of --keep, --params and --macs"),
+    ("prune net.onnx -o precious.onnx --keep nan", "--keep nan: give a finite number"),
+    ("prune net.onnx -o precious.onnx --keep 0", "--keep 0.0: give a fraction"),
+    ("prune net.onnx -o precious.onnx --macs 0.001", "0.1% of the macs cannot be reached"),
+    ("prune net.onnx -o precious.onnx --keep 0.5 --criterion l3", "unknown criterion 'l3'; did you mean 'l"),
     # data
     (f"{VERIFY} --data digts", "unknown data set 'digts'; did you mean 'digits'"),
     (f"{VERIFY} --data cifar10", "cifar10 needs --data-dir"),
