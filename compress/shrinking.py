@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import graph
-from compress.data import load
 from compress.errors import NotEqual, UserError
 from compress.files import atomic, staged
 from compress.verifying import BATCH, float_noise, inputs
@@ -75,5 +74,7 @@ def _compare(source: Path, slim: Path, data: str | None, data_dir: Path | None) 
 def _feeds(session: Session, data: str | None, data_dir: Path | None) -> Iterator[Feeds]:
     if data is None:
         return inputs(session)
+    from compress.data import load  # pillow and the rest are needed for data only
+
     found = load(data, data_dir)
     return inputs(session, found.validation.batches(BATCH, found.spec))

@@ -10,7 +10,6 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, TensorProto
 
-from compress.data import load
 from runtime import (
     PairedAccuracy,
     Parity,
@@ -91,6 +90,8 @@ def verify_files(
     noise = max(float_noise(onnx.load(path, load_external_data=False)) for path in (model, against))
     if data is None:
         return Verified(compare(reference, candidate, inputs(reference)), noise, None)
+    from compress.data import load  # pillow and the rest are needed for data only
+
     found = load(data, data_dir)
     parity = compare(reference, candidate, inputs(reference, found.test.batches(BATCH, found.spec)))
     accuracy = paired_accuracy(reference, candidate, found.test.batches(BATCH, found.spec))

@@ -55,9 +55,10 @@ def build(name: str) -> nn.Module:
             norm.weight.uniform_(0.5, 1.5)
             norm.bias.normal_(0, 0.3)
             norm.momentum = None
-        for conv in (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.bias is not None):
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            conv.bias.normal_(0, 0.1)
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                layer.bias.normal_(0, 0.1)
         model.train()(torch.randn(4, 3, SIDE, SIDE))  # with random statistics deep networks explode or fade
         for norm in norms:
             norm.running_mean.add_(0.1 * torch.randn_like(norm.running_mean))
