@@ -63,7 +63,9 @@ class _Fixpoint:
             varying = self.trace.varying(site)
             for axis in varying:
                 self.choice.planes[site, axis] = Plane.full(ids.shape[axis])
-            if not varying and ids.flat[0] != FROZEN:  # no hyperplane of it can go, so neither can its channel
+            if (
+                not varying and ids.size and ids.flat[0] != FROZEN
+            ):  # no hyperplane of it can go, so neither can its channel
                 self.gone[ids] = False
                 self.why[ids] = self.choice.cause("last", str(site))
         for link in self.trace.links:

@@ -6,6 +6,8 @@ one channel stays.
 
 from __future__ import annotations
 
+from onnx import NodeProto
+
 from graph.planes import Axis, Choice
 from graph.program import Program, key
 from graph.trace import JOINS, Trace
@@ -23,16 +25,12 @@ class Liveness:
         empty = self._empty(choice)
         dropped: set[str] = set()
         starved: list[Axis] = []
-        for index in reversed(range(len(self.program.nodes))):
-            for name in self.program.nodes[index].output:
-                if name in empty:
-                    if name not in self.outputs and all(
-                        self._spares(reader, name, dropped, empty, choice)
-                        for reader in self.program.consumers.get(name, [])
-                    ):
-                        dropped.add(name)
-                    else:
-                        starved.append(empty[name])
+        for node in reversed(self.program.nodes):
+            gone = [name for name in node.output if name in empty]
+            if gone and len(gone) == len(node.output) and all(self._spared(name, dropped, empty) for name in gone):
+                dropped.update(gone)
+            else:
+                starved += [empty[name] for name in gone]
         starved += [
             (edge, axis)
             for edge in self.trace.edges
@@ -49,12 +47,14 @@ class Liveness:
                 found.setdefault(axis[0], axis)
         return found
 
-    def _spares(self, reader: int, name: str, dropped: set[str], empty: dict[str, Axis], choice: Choice) -> bool:
-        """Whether a node does not need ``name``."""
-        node = self.program.nodes[reader]
-        if all(out in dropped for out in node.output if out):
-            return True
-        if key(node) == "Concat":
+    def _spared(self, name: str, dropped: set[str], empty: dict[str, Axis]) -> bool:
+        """Whether nobody needs ``name``."""
+        readers = [self.program.nodes[index] for index in self.program.consumers.get(name, [])]
+        return name not in self.outputs and all(self._spares(node, dropped, empty) for node in readers)
+
+    def _spares(self, node: NodeProto, dropped: set[str], empty: dict[str, Axis]) -> bool:
+        """Whether a node can do without an operand."""
+        if all(out in dropped for out in node.output if out) or key(node) == "Concat":
             return True
         operands = [other for other in node.input if other not in self.program.constants]
         return key(node) in JOINS and any(other not in empty for other in operands)
