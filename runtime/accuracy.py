@@ -93,9 +93,7 @@ def accuracy(session: Session, batches: Iterable[LabelledBatch]) -> Accuracy:
     return _accuracies((session,), batches)[0]
 
 
-def paired_accuracy(
-    reference: Session, candidate: Session, batches: Iterable[LabelledBatch]
-) -> PairedAccuracy:
+def paired_accuracy(reference: Session, candidate: Session, batches: Iterable[LabelledBatch]) -> PairedAccuracy:
     """The accuracy of two models from one pass over ``batches``; see ``accuracy``."""
     return PairedAccuracy(*_accuracies((reference, candidate), batches))
 

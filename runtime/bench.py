@@ -107,9 +107,7 @@ def bench(
     session = open_session(model, settings)
     other = None if against is None else open_session(against, settings)
     if other and {value.name for value in other.inputs} != {value.name for value in session.inputs}:
-        raise SessionError(
-            f"{session.name} and {other.name} have different inputs: compare two versions of one model"
-        )
+        raise SessionError(f"{session.name} and {other.name} have different inputs: compare two versions of one model")
     feeds = _feeds(session, batch, dims, plan.seed)
     around = environment()  # before the measurement, which is a load itself
     provider, name, other_name = session.provider, session.name, other and other.name
@@ -143,9 +141,7 @@ def _finite(interval: Interval) -> dict[str, float | None]:
     return {key: value if math.isfinite(value) else None for key, value in asdict(interval).items()}
 
 
-def _feeds(
-    session: Session, batch: int | None, dims: Mapping[str, int] | None, seed: int
-) -> dict[str, Array]:
+def _feeds(session: Session, batch: int | None, dims: Mapping[str, int] | None, seed: int) -> dict[str, Array]:
     fixed = batch_size(session)
     if batch is not None and fixed is not None and batch != fixed:
         raise SessionError(

@@ -72,9 +72,7 @@ def real_feeds(session: Session, batches: Iterable[Array]) -> Iterator[tuple[dic
     """
     if len(session.inputs) != 1:
         names = ", ".join(value.name for value in session.inputs)
-        raise SessionError(
-            f"{session.name} has {len(session.inputs)} inputs ({names}): data can feed only one"
-        )
+        raise SessionError(f"{session.name} has {len(session.inputs)} inputs ({names}): data can feed only one")
     (value,) = session.inputs
     if value.dtype.kind != "f":
         raise SessionError(f"{session.name} takes {value.dtype} at '{value.name}', and data comes as float32")

@@ -109,9 +109,7 @@ def compare_times(reference: Times, candidate: Times, rounds: NDArray[np.int64])
     return Comparison(ratio, bootstrap_ratio(reference, candidate, rounds), verdict(ratio))
 
 
-def median_ratio(
-    reference: Times, candidate: Times, rounds: NDArray[np.int64], level: float = LEVEL
-) -> Interval:
+def median_ratio(reference: Times, candidate: Times, rounds: NDArray[np.int64], level: float = LEVEL) -> Interval:
     """Pseudo-median over rounds of the median over pairs of reference / candidate.
 
     Estimate and interval are Hodges and Lehmann's (1963), from Wilcoxon's signed ranks: the median and two

@@ -9,9 +9,9 @@ from networks import Map, Network
 
 BLOCKS: list[Callable[[Network, Map], None]] = []
 
-ACTIVATIONS = (
-    "Relu Sigmoid Softplus HardSigmoid HardSwish Cos Tanh Elu LeakyRelu Gelu Softsign Mish Neg Abs Selu Identity".split()
-)
+ACTIVATIONS = """
+    Relu Sigmoid Softplus HardSigmoid HardSwish Cos Tanh Elu LeakyRelu Gelu Softsign Mish Neg Abs Selu Identity
+""".split()
 
 
 def block(function: Callable[[Network, Map], None]) -> Callable[[Network, Map], None]:
@@ -155,7 +155,9 @@ def shuffle(net: Network, source: Map) -> None:
 @block
 def squeeze_excite(net: Network, source: Map) -> None:
     gate = net.op(str(net.rng.choice(["Sigmoid", "HardSigmoid", "Relu"])), excitation(net, source))
-    net.new(net.op("Mul", *([source.name, gate] if net.chance(0.5) else [gate, source.name])), source.channels, source.size)
+    net.new(
+        net.op("Mul", *([source.name, gate] if net.chance(0.5) else [gate, source.name])), source.channels, source.size
+    )
 
 
 def excitation(net: Network, source: Map) -> str:
@@ -233,7 +235,9 @@ def global_context(net: Network, source: Map) -> None:
     if net.chance(0.5):
         net.new(net.op("Add", source.name, pooled), source.channels, source.size)
         return
-    spread = net.op("Expand", pooled, net.constant([1, 1 if net.chance(0.5) else source.channels, source.size, source.size]))
+    spread = net.op(
+        "Expand", pooled, net.constant([1, 1 if net.chance(0.5) else source.channels, source.size, source.size])
+    )
     net.new(net.op("Concat", source.name, spread, axis=1), 2 * source.channels, source.size)
 
 

@@ -25,13 +25,18 @@ def build(text: str, *, opset: int = 20, ir: int = 10, domains: tuple[str, ...] 
     Every shape that can be inferred is declared, so that tests see whether declarations stay right.
     """
     body = parser.parse_graph(f"g {text}")
-    body.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in weights.items())
+    body.initializer.extend(
+        numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in weights.items()
+    )
     opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    inferred = shape_inference.infer_shapes(helper.make_model(body, ir_version=10, opset_imports=opsets), data_prop=True)
+    inferred = shape_inference.infer_shapes(
+        helper.make_model(body, ir_version=10, opset_imports=opsets), data_prop=True
+    )
     inferred.ir_version = ir
     if ir < 4:  # weights used to be inputs too
         inferred.graph.input.extend(
-            helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in body.initializer
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            for tensor in body.initializer
         )
     for value in inferred.graph.output:
         assert value.type.tensor_type.elem_type, f"declare the type of output {value.name}"
@@ -54,7 +59,7 @@ class Weights:
         self, size: int, zero: tuple[int, ...] = (), shift: Mapping[int, float] | None = None, prefix: str = ""
     ) -> dict[str, Array]:
         """Parameters of a BatchNormalization: gamma is zero in ``zero`` and beta there is 0, or what ``shift`` says."""
-        gamma, beta = self(size, zero=zero) , self(size, zero=zero)
+        gamma, beta = self(size, zero=zero), self(size, zero=zero)
         for place, value in (shift or {}).items():
             beta[place] = value
         var = self.rng.uniform(0.5, 2.0, size).astype(np.float32)
@@ -79,7 +84,8 @@ def feeds(model: ModelProto, *, batch: int = 2, size: int = 8, seed: int = 0) ->
             continue
         dims = value.type.tensor_type.shape.dim
         shape = [
-            dim.dim_value if dim.HasField("dim_value") else (batch if axis == 0 else size) for axis, dim in enumerate(dims)
+            dim.dim_value if dim.HasField("dim_value") else (batch if axis == 0 else size)
+            for axis, dim in enumerate(dims)
         ]
         kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         drawn = rng.standard_normal(shape) if kind.kind == "f" else rng.integers(0, 2, shape)
@@ -116,6 +122,7 @@ def assert_same(model: ModelProto, slim: ModelProto) -> None:
         found = dict(zip([o.name for o in after.get_outputs()], after.run(None, inputs), strict=True))
         for name, value in expected.items():
             assert_close(found[name], value, name)
+        assert all(array.size for array in found.values()), "an empty tensor"
         for name, shape in declared.items():
             sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim]
             if name in found and sizes:

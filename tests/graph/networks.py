@@ -1,4 +1,4 @@
-"""Random networks: blocks that are put together from a list of (block, seed), so that a failure shrinks to few blocks."""
+"""Random networks, put together from a list of (block, seed), so that a failure shrinks to few blocks."""
 
 from __future__ import annotations
 

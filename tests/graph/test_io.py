@@ -45,7 +45,9 @@ def test_folder(tmp_path: Path) -> None:
     refusal(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"PK\x03\x04 a zip file", b"\x89PNG\r\n\x1a\n", b"hello, world\n" * 9])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00" * 100, b"PK\x03\x04 a zip file", b"\x89PNG\r\n\x1a\n", b"hello, world\n" * 9]
+)
 def test_not_a_model(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
@@ -210,7 +212,7 @@ def test_the_envelope_survives(tmp_path: Path) -> None:
     assert (slim.graph.name, slim.graph.doc_string) == ("classifier", "graph doc")
     assert slim.graph.input == model.graph.input
     assert slim.graph.output == model.graph.output
-    assert [(node.name, node.doc_string) for node in slim.graph.node][0] == ("stem", "first")
+    assert (slim.graph.node[0].name, slim.graph.node[0].doc_string) == ("stem", "first")
     assert slim.graph.initializer[0].doc_string == "stem weights"
 
 

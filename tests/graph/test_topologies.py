@@ -17,7 +17,8 @@ def norm(prefix: str, source: str) -> str:
 def test_chain() -> None:
     w = Weights()
     model = build(
-        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1, b1) r = Relu(a) b = Conv<{PAD}>(r, w2) s = Sigmoid(b) y = Conv(s, w3) }}",
+        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1, b1) r = Relu(a) b = Conv<{PAD}>(r, w2) s = Sigmoid(b)"
+        " y = Conv(s, w3) }",
         w1=w(8, 3, 3, 3, zero=(1, 4)), b1=w(8, zero=(1, 4)), w2=w(6, 8, 3, 3, zero=(0, 5)), w3=w(2, 6, 1, 1),
     )  # fmt: skip
     slim, certificate = shrunk(model)
@@ -86,17 +87,23 @@ def test_preactivation() -> None:
         f"({IN}) => (y) {{ a = Conv(x, w0) n = {norm('n', 'a')} r = Relu(n) b = Conv<{PAD}>(r, w1) m = {norm('m', 'b')}"
         f" q = Relu(m) c = Conv<{PAD}>(q, w2) s = Add(a, c) o = {norm('o', 's')} t = Relu(o) y = Conv(t, w3) }}",
         w0=w(6, 3, 1, 1, zero=(5,)), w1=w(8, 6, 3, 3), w2=w(6, 8, 3, 3, zero=(5,)), w3=w(2, 6, 1, 1),
-        **w.norm(6, zero=(0, 5), prefix="n"), **w.norm(8, zero=(2, 3, 4), prefix="m"), **w.norm(6, zero=(5,), prefix="o"),
+        **w.norm(6, zero=(0, 5), prefix="n"), **w.norm(8, zero=(2, 3, 4), prefix="m"),
+        **w.norm(6, zero=(5,), prefix="o"),
     )  # fmt: skip
     found = widths(shrunk(model)[0])
-    assert (found["w0"], found["w1"], found["w2"], found["w3"]) == ((5, 3, 1, 1), (5, 5, 3, 3), (5, 5, 3, 3), (2, 5, 1, 1))
+    assert (found["w0"], found["w1"], found["w2"], found["w3"]) == (
+        (5, 3, 1, 1),
+        (5, 5, 3, 3),
+        (5, 5, 3, 3),
+        (2, 5, 1, 1),
+    )
 
 
 def test_cascaded_concat() -> None:
     w = Weights()
     model = build(
-        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1) b = Conv<{PAD}>(a, w2) c = Concat<axis=1>(a, b) d = Conv<{PAD}>(c, w3)"
-        f" e = Concat<axis=-3>(c, d) n = {norm('n', 'e')} r = Relu(n) y = Conv(r, w4) }}",
+        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1) b = Conv<{PAD}>(a, w2) c = Concat<axis=1>(a, b)"
+        f" d = Conv<{PAD}>(c, w3) e = Concat<axis=-3>(c, d) n = {norm('n', 'e')} r = Relu(n) y = Conv(r, w4) }}",
         w1=w(4, 3, 3, 3, zero=(0,)), w2=w(3, 4, 3, 3, zero=(1,)), w3=w(2, 7, 3, 3, zero=(0,)), w4=w(2, 9, 1, 1),
         **w.norm(9, zero=(0, 5, 7), prefix="n"),
     )  # fmt: skip
@@ -229,8 +236,8 @@ def test_option_a_shortcut_pads_channels() -> None:
 def test_shuffle() -> None:
     w = Weights()
     model = build(
-        f"({FIXED}) => (y) {{ a = Conv<{PAD}>(x, w1) r = Relu(a) g = Reshape(r, apart) t = Transpose<perm=[0,2,1,3,4]>(g)"
-        f" u = Reshape(t, together) y = Conv<{PAD}>(u, w2) }}",
+        f"({FIXED}) => (y) {{ a = Conv<{PAD}>(x, w1) r = Relu(a) g = Reshape(r, apart)"
+        f" t = Transpose<perm=[0,2,1,3,4]>(g) u = Reshape(t, together) y = Conv<{PAD}>(u, w2) }}",
         w1=w(8, 3, 3, 3, zero=(1, 5)), w2=w(2, 8, 3, 3),
         apart=np.array([0, 2, 4, 8, 8]), together=np.array([0, 8, 8, 8]),
     )  # fmt: skip

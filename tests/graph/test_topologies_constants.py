@@ -107,7 +107,7 @@ def test_constant_into_padded_conv_is_kept() -> None:
     assert [(kept.reason, kept.op, kept.channels) for kept in certificate.kept_zero] == [("border", "Conv:y", 1)]
 
 
-@pytest.mark.parametrize("padding", ["auto_pad=\"SAME_UPPER\"", "auto_pad=\"SAME_LOWER\"", "pads=[0,1,0,0]"])
+@pytest.mark.parametrize("padding", ['auto_pad="SAME_UPPER"', 'auto_pad="SAME_LOWER"', "pads=[0,1,0,0]"])
 def test_every_kind_of_padding_is_a_border(padding: str) -> None:
     w = Weights()
     model = build(
@@ -169,13 +169,13 @@ def test_constant_through_unpadded_depthwise() -> None:
         "ReduceMax(a, axes)",
         "ReduceLogSumExp(a, axes)",
         "ReduceProd(a, axes)",
-        "Resize<mode=\"nearest\">(a, none, scales)",
-        "Resize<mode=\"linear\">(a, none, scales)",
-        "Resize<mode=\"cubic\">(a, none, scales)",
-        "Resize<coordinate_transformation_mode=\"tf_crop_and_resize\", extrapolation_value=7.0>(a, roi, scales)",
+        'Resize<mode="nearest">(a, none, scales)',
+        'Resize<mode="linear">(a, none, scales)',
+        'Resize<mode="cubic">(a, none, scales)',
+        'Resize<coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=7.0>(a, roi, scales)',
         "Pad(a, border, seven)",
-        "Pad<mode=\"edge\">(a, border)",
-        "Pad<mode=\"reflect\">(a, border)",
+        'Pad<mode="edge">(a, border)',
+        'Pad<mode="reflect">(a, border)',
         "InstanceNormalization(a, scale, shift)",
         "LRN<size=3>(a)",
         "LpNormalization<axis=1>(a)",

@@ -136,14 +136,12 @@ def test_zero_times_what_is_not_finite() -> None:
 
 
 def test_product_of_two_activations() -> None:
-    values = proven(
-        build(
-            "(float[N,5,6] x) => (y) { q = MatMul(x, wq) k = MatMul(x, wk) t = Transpose<perm=[0,2,1]>(k) s = MatMul(q, t)"
-            " v = MatMul(x, wv) y = MatMul(s, v) }",
-            wq=Weights()(6, 3, zero=(0, 1), axis=1), wk=Weights(1)(6, 3, zero=(2,), axis=1),
-            wv=Weights(2)(6, 4, zero=(1,), axis=1),
-        )  # fmt: skip
-    )
+    model = build(
+        "(float[N,5,6] x) => (y) { q = MatMul(x, wq) k = MatMul(x, wk) t = Transpose<perm=[0,2,1]>(k)"
+        " s = MatMul(q, t) v = MatMul(x, wv) y = MatMul(s, v) }",
+        wq=Weights()(6, 3, zero=(0, 1), axis=1), wk=Weights(1)(6, 3, zero=(2,), axis=1), wv=Weights(2)(6, 4),
+    )  # fmt: skip
+    values = proven(model)
     assert np.all(values.known["s"].mask)
     assert np.all(values.known["y"].mask)
 
@@ -153,13 +151,11 @@ def test_product_with_its_weight_on_the_left(product: str) -> None:
     w = Weights()
     left = w(3, 4)
     left[1, [0, 3]] = 0  # reads known channels only
-    values = proven(
-        build(
-            f"(float[1,3,2,2] x) => (y) {{ {SOURCE} s = Squeeze(a, zero) f = Flatten(s) y = {product} }}",
-            w2=left, b2=w(3, 4), zero=np.array([0]), **source(),
-        )  # fmt: skip
-    )
-    assert values.along("y", 0)[0].tolist() == [False, "b2" not in product, False]
+    model = build(
+        f"(float[1,3,2,2] x) => (y) {{ {SOURCE} s = Squeeze(a, zero) f = Flatten(s) y = {product} }}",
+        w2=left, b2=w(3, 4), zero=np.array([0]), **source(),
+    )  # fmt: skip
+    assert proven(model).along("y", 0)[0].tolist() == [False, "b2" not in product, False]
 
 
 @pytest.mark.parametrize(

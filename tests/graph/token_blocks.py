@@ -20,7 +20,11 @@ def untoken(net: Network, name: str, channels: int, size: int) -> None:
 def linear(net: Network, name: str, before: int, after: int) -> str:
     weight, rows = net.weight(before, after, out=1, into=0)
     product = net.op("MatMul", name, weight)
-    return net.op("Add", *([product, *bias] if net.chance(0.5) else [*bias, product])) if (bias := net.bias(rows)) else product
+    return (
+        net.op("Add", *([product, *bias] if net.chance(0.5) else [*bias, product]))
+        if (bias := net.bias(rows))
+        else product
+    )
 
 
 @block
@@ -31,9 +35,7 @@ def mlp(net: Network, source: Map) -> None:
     if net.chance(0.5):
         scale, shift = net.rng.standard_normal(inner), net.rng.standard_normal(inner)
         scale[net.dead(inner)] = 0
-        hidden = net.op(
-            "LayerNormalization", hidden, net.constant(scale), net.constant(shift), axis=-1, epsilon=0.1
-        )
+        hidden = net.op("LayerNormalization", hidden, net.constant(scale), net.constant(shift), axis=-1, epsilon=0.1)
     out = linear(net, net.op("Gelu", hidden), inner, source.channels)
     untoken(net, net.op("Add", entry, out) if net.chance(0.5) else out, source.channels, source.size)
 

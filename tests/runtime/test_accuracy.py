@@ -31,9 +31,7 @@ def test_right_answers_are_counted_whatever_the_batches(opened, fixed, size):
 
 
 def test_trailing_ones_are_no_classes(opened):
-    session = opened(
-        """g (float[N,4] x) => (float[N,4,1,1] y) <int64[4] s = {0, 4, 1, 1}> { y = Reshape(x, s) }"""
-    )
+    session = opened("""g (float[N,4] x) => (float[N,4,1,1] y) <int64[4] s = {0, 4, 1, 1}> { y = Reshape(x, s) }""")
     x, y = data(6, right=range(5))
     assert accuracy(session, [(x, y)]).count == 5
 
@@ -63,9 +61,7 @@ def test_no_images_no_accuracy(opened):
 
 
 def test_pairs_are_counted_image_by_image(opened):
-    always_class_0 = opened(
-        "g (float[N,4] x) => (float[N,4] y) <float[1,4] w = {9, 0, 0, 0}> { y = Add(x, w) }"
-    )
+    always_class_0 = opened("g (float[N,4] x) => (float[N,4] y) <float[1,4] w = {9, 0, 0, 0}> { y = Add(x, w) }")
     x, y = data(40, right=range(40))
     pair = paired_accuracy(opened(SCORES.format(n="N")), always_class_0, iter(split(x, y, 7)))
     wrong = int((y != 0).sum())

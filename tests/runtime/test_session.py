@@ -39,9 +39,7 @@ def test_a_model_opens_alike_from_a_file_and_from_memory(build, tmp_path):
 def test_every_level_of_optimisation_computes_the_same(build):
     x = np.ones((1, 3), np.float32)
     for level in ("off", "basic", "extended", "all"):
-        assert (
-            open_session(build(DOUBLE), Settings(threads=1, optimisation=level)).run({"x": x})["y"] == 2
-        ).all()
+        assert (open_session(build(DOUBLE), Settings(threads=1, optimisation=level)).run({"x": x})["y"] == 2).all()
 
 
 def test_unreadable_files_are_named_with_their_trouble(build, tmp_path):

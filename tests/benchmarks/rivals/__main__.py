@@ -1,7 +1,8 @@
 """Measure onnx-compress against its rivals: same networks, same zeros, same judge.
 
 ``python -m tests.benchmarks.rivals`` writes docs/results/rivals.md; a rival that is not installed is said to be so.
-Every step runs in its own process, so that a tool that crashes or hangs costs one cell.
+Every step runs in its own process, so that a tool that crashes or hangs costs one cell. Exit status 1: a cell of ours
+failed or its output changed.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.benchmarks.rivals import report, units
+from tests.benchmarks.rivals.judge import NOISE
 from tests.benchmarks.rivals.tools import TOOLS, Cell
 
 README = ["resnet18", "resnet50", "mobilenet_v2", "googlenet", "densenet121", "vgg16_bn"]
@@ -77,25 +80,30 @@ def network(name: str, folder: Path) -> dict[str, Cell]:
     return found
 
 
-def measure(names: list[str], folder: Path) -> tuple[str, dict[str, dict[str, Cell]]]:
-    """Everything as Markdown, and the cells of the networks."""
+def measure(names: list[str], folder: Path) -> tuple[str, dict[str, dict[str, Cell]], list[str]]:
+    """Everything as Markdown, the cells of the networks, and which cells of ours are wrong."""
     start = time.perf_counter()
+    reused = sum((folder / name / "facts.json").exists() for name in names)
     written = units.write(folder / "units")
     files = [path for path, _ in written.values()]
     rows = {tool: cells(tool, files) for tool in TOOLS}
     matrix = {name: {tool: rows[tool][i] for tool in TOOLS} for i, name in enumerate(written)}
     found = {}
-    for name in names:
-        found[name] = network(name, folder)
-        lines = [f"{key} {report.share(cell)}" for key, cell in found[name].items()]
-        print(name, *lines, sep="\n  ", flush=True)
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:  # of processes with one thread each
+        for name, row in zip(names, pool.map(lambda name: network(name, folder), names), strict=True):
+            found[name] = row
+            print(name, *(f"{key} {report.share(cell)}" for key, cell in row.items()), sep="\n  ", flush=True)
     spent = time.perf_counter() - start
-    text = f"{datetime.date.today()}, {report.setting()}. The run took {spent / 60:.0f} minutes.\n\n"
+    text = f"{datetime.date.today()}, {report.setting()}. The run took {spent / 60:.0f} minutes"
+    text += f", {reused} of {len(names)} networks were there from a run before.\n\n" if reused else ".\n\n"
     text += "### Zeros: gamma = beta = 0\n\n" + report.networks(found, "zeros")
     text += "\n### Constants: gamma = 0, beta as it was\n\n" + report.networks(found, "constants")
     ideal = {name: count for name, (_, count) in written.items()}
     text += "\n### One op at a time\n\n" + report.units(matrix, ideal)
-    return text, found
+    ours = {name: row["ours"] for name, row in matrix.items()}
+    ours |= {f"{name}, {mode}": row.get(f"{mode}/ours", {}) for name, row in found.items() for mode in MODES}
+    wrong = [name for name, cell in ours.items() if "failed" in cell or cell.get("error", 0) > NOISE]
+    return text, found, wrong
 
 
 def main() -> None:
@@ -107,12 +115,14 @@ def main() -> None:
     options = parser.parse_args()
     names = options.models.split(",")
     with tempfile.TemporaryDirectory() as temporary:
-        text, found = measure(names, options.folder or Path(temporary))
+        text, found, wrong = measure(names, options.folder or Path(temporary))
     print(text)
     if names == NETWORKS:
         report.insert(ROOT / "docs" / "results" / "rivals.md", text)
     if options.readme:
         options.readme.write_text(report.compact({name: found[name] for name in README if name in found}))
+    if wrong:
+        sys.exit(f"wrong or failed: {'; '.join(wrong)}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,120 @@
+"""What the fuzzer found first, as the smallest networks that show it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from models import Weights, assert_same, build, ops, shrunk, widths
+
+import graph
+
+IN = "float[N,3,8,8] x"
+PAD = "pads=[1,1,1,1]"
+
+
+@pytest.mark.parametrize("picks", ["Gather<axis=1>(a, three)", "Slice(a, three, four, one)"])
+def test_one_channel_is_left_and_it_is_the_right_one(picks: str) -> None:
+    w = Weights()
+    model = build(
+        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1) p = {picks} y = Conv(p, w2) }}",
+        w1=w(7, 3, 3, 3), w2=w(2, 1, 3, 3), one=np.array([1]), three=np.array([3]), four=np.array([4]),
+    )  # fmt: skip
+    assert widths(shrunk(model)[0])["w2"] == (2, 1, 3, 3)
+
+
+def test_split_into_one_and_the_rest() -> None:
+    w = Weights()
+    model = build(
+        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1) p, q = Split<axis=1>(a, sizes) b = Conv(p, w2) c = Conv(q, w3)"
+        " y = Add(b, c) }",
+        w1=w(7, 3, 3, 3, zero=(0, 6)), w2=w(2, 1, 3, 3), w3=w(2, 6, 3, 3), sizes=np.array([1, 6]),
+    )  # fmt: skip
+    assert widths(shrunk(model)[0])["w1"] == (6, 3, 3, 3)
+
+
+def test_unread_half_of_a_split() -> None:
+    w = Weights()
+    model = build(
+        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1) p, q = Split<axis=1>(a, sizes) y = Conv(q, w2) }}",
+        w1=w(7, 3, 3, 3), w2=w(2, 3, 3, 3, zero=(0,), axis=1), sizes=np.array([4, 3]),
+    )  # fmt: skip
+    slim, _ = shrunk(model)
+    assert widths(slim)["w1"][0] <= 3
+    assert_same(slim, graph.shrink(slim)[0])
+
+
+def test_one_reader_of_a_fork_ignores_everything() -> None:
+    w = Weights()
+    model = build(
+        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1) b = Conv<{PAD}>(a, w2, b2) c = Conv<{PAD}>(a, w3) y = Add(b, c) }}",
+        w1=w(6, 3, 3, 3), w2=w(2, 6, 3, 3, zero=slice(None)), b2=w(2), w3=w(2, 6, 3, 3),
+    )  # fmt: skip
+    shrunk(model)
+
+
+def test_dead_nodes_hold_nothing() -> None:
+    w = Weights()
+    model = build(
+        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1) s = Softmax<axis=1>(a) y = Conv<{PAD}>(a, w2) }}",
+        w1=w(6, 3, 3, 3, zero=(1, 2)), w2=w(2, 6, 3, 3),
+    )  # fmt: skip
+    slim, _ = shrunk(model)
+    assert widths(slim) == {"w1": (4, 3, 3, 3), "w2": (2, 4, 3, 3)}
+    assert ops(slim) == ["Conv", "Conv"]
+
+
+def test_one_shared_zero_weight_cut_along_different_axes() -> None:
+    w = Weights()
+    model = build(
+        "(float[N,3] x) => (y) { a = MatMul(x, w1) b = MatMul(a, s) r = Cos(b) c = MatMul(r, s) d = MatMul(x, w2)"
+        " e = Add(c, d) y = MatMul(e, w3) }",
+        w1=w(3, 4), s=np.zeros((4, 4), np.float32), w2=w(3, 4), w3=w(4, 2, zero=(1,)),
+    )  # fmt: skip
+    shrunk(model)
+
+
+def test_a_sum_that_loses_an_operand() -> None:
+    w = Weights()
+    model = build(
+        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1) b = Conv<{PAD}>(a, w2) s = Add(a, b) y = Conv<{PAD}>(s, w3) }}",
+        w1=w(6, 3, 3, 3), w2=w(6, 6, 3, 3, zero=slice(None)), w3=w(2, 6, 3, 3),
+    )  # fmt: skip
+    slim, _ = shrunk(model)
+    assert widths(slim) == {"w1": (6, 3, 3, 3), "w3": (2, 6, 3, 3)}
+    assert ops(slim) == ["Conv", "Conv"]
+
+
+def test_a_concat_that_loses_an_operand() -> None:
+    w = Weights()
+    model = build(
+        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1) b = Conv<{PAD}>(a, w2) c = Concat<axis=1>(a, b)"
+        f" y = Conv<{PAD}>(c, w3) }}",
+        w1=w(6, 3, 3, 3), w2=w(4, 6, 3, 3, zero=slice(None)), w3=w(2, 10, 3, 3),
+    )  # fmt: skip
+    slim, _ = shrunk(model)
+    assert widths(slim) == {"w1": (6, 3, 3, 3), "w3": (2, 6, 3, 3)}
+    assert ops(slim) == ["Conv", "Conv"]
+
+
+def test_carrier_stands_for_all_constants_before_padding() -> None:
+    w = Weights()
+    bias = np.zeros(6, np.float32)
+    bias[[1, 3, 4]] = [2.0, -0.5, 1.0]
+    model = build(
+        f"({IN}) => (y) {{ a = Conv(x, w1, b1) y = Conv<{PAD}>(a, w2) }}",
+        w1=w(6, 3, 1, 1, zero=(1, 2, 3, 4)), b1=bias, w2=w(2, 6, 3, 3),
+    )  # fmt: skip
+    assert widths(shrunk(model)[0]) == {"w1": (3, 3, 1, 1), "b1": (3,), "w2": (2, 3, 3, 3)}
+
+
+def test_wide_fork_selects_what_it_reads() -> None:
+    """Sixty-four channels of which one consumer reads four: a Gather pays for itself."""
+    w = Weights()
+    model = build(
+        f"({IN}) => (y) {{ a = Conv<{PAD}>(x, w1) b = Conv<{PAD}>(a, w2) c = Conv<{PAD}>(a, w3) y = Add(b, c) }}",
+        w1=w(64, 3, 3, 3), w2=w(64, 64, 3, 3, zero=slice(4, None), axis=1), w3=w(64, 64, 3, 3),
+    )  # fmt: skip
+    slim, _ = shrunk(model)
+    found = widths(slim)
+    assert (found["w2"], found["w3"]) == ((64, 4, 3, 3), (64, 64, 3, 3))
+    assert ops(slim).count("Gather") == 1
