@@ -6,26 +6,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from onnx_files import write_models
+from shell import Cli, Result
 from typer.testing import CliRunner
 
 from compress.cli import app
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Result:
-    status: int
-    out: str
-    err: str
-
-
-Cli = Callable[[str], Result]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from cli_nets import Other
-from conftest import Cli
+from shell import Cli
 
 VERIFY = "verify net.onnx --against net.onnx"
 EXPORT = "export cli_nets:Net -o precious.onnx"

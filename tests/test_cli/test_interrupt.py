@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Cli
+from shell import Cli
 
 Start = Callable[..., "subprocess.Popen[str]"]
 

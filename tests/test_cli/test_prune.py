@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Cli
+from shell import Cli
 
 MODEL = "net.onnx"
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import Cli
 from onnx import ModelProto, numpy_helper
 from onnx_files import CONSTANT, DEAD
+from shell import Cli
 
 import graph.io
 from compress import __version__, shrinking
