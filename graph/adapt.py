@@ -9,6 +9,7 @@ from graph.planes import Choice
 from graph.program import Program, key
 from graph.trace import JOINS, Trace
 from graph.values import Mask
+from graph.write import names_taken, unused
 
 
 def adapt(program: Program, trace: Trace, choice: Choice, model: ModelProto, nodes: list[NodeProto]) -> None:
@@ -51,6 +52,7 @@ class _Adapters:
     def __init__(self, program: Program, model: ModelProto) -> None:
         self.program, self.model = program, model
         self.outputs = {value.name for value in model.graph.output}
+        self.taken = names_taken(model)
         self.chains: dict[tuple[str, bytes], str] = {}
         self.nodes: dict[str, list[NodeProto]] = {}
 
@@ -62,16 +64,14 @@ class _Adapters:
         return self.chains[key]
 
     def _build(self, name: str, axis: int, kept: Mask, wanted: Mask) -> str:
-        place = np.where(kept, np.cumsum(kept) - 1, kept.sum())[
-            wanted
-        ]  # what is not kept reads one zero behind the rest
-        stem = f"{name}_channels{len(self.nodes.get(name, [])) or ''}"
+        place = np.where(kept, np.cumsum(kept) - 1, kept.sum())  # what is not kept reads one zero behind the rest
+        stem = unused(f"{name}_channels", self.taken)
         source = name
         chain = self.nodes.setdefault(name, [])
         if not kept[wanted].all():
-            source = f"{stem}_padded"
+            source = unused(f"{stem}_padded", self.taken)
             chain.append(self._pad(name, source, axis))
-        indices = numpy_helper.from_array(place.astype(np.int64), f"{stem}_indices")
+        indices = numpy_helper.from_array(place[wanted].astype(np.int64), unused(f"{stem}_indices", self.taken))
         self.model.graph.initializer.append(indices)
         chain.append(helper.make_node("Gather", [source, indices.name], [stem], name=stem, axis=axis))
         return stem
@@ -81,7 +81,7 @@ class _Adapters:
         widths[len(widths) // 2 + axis] = 1
         if self.program.opset < 11:
             return helper.make_node("Pad", [name], [out], name=out, pads=widths)
-        pads = numpy_helper.from_array(np.array(widths, np.int64), f"{out}_widths")
+        pads = numpy_helper.from_array(np.array(widths, np.int64), unused(f"{out}_widths", self.taken))
         self.model.graph.initializer.append(pads)
         return helper.make_node("Pad", [name, pads.name], [out], name=out)
 

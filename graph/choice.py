@@ -73,7 +73,7 @@ class _Fixpoint:
                 self.choice.planes.setdefault((site, axis), Plane.full(self.trace.shapes[site][axis]))
         for freeze in self.trace.freezes:
             node = None if freeze.node is None else self.program.nodes[freeze.node]
-            why = self.choice.cause("frozen", label(node)) if node else self.choice.cause("output", str(freeze.site))
+            why = self.choice.cause("frozen", label(node)) if node else self.choice.cause(freeze.why, str(freeze.site))
             axes = range(len(self.trace.shapes[freeze.site])) if freeze.axis is None else [freeze.axis]
             for axis in axes:
                 plane = self.choice.planes.get((freeze.site, axis))

@@ -6,6 +6,7 @@ not a constant: whatever the model computes from it stays computed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -61,6 +62,7 @@ class Program:
         shapes: the concrete shape of every tensor that has one, dynamic sizes replaced by probe sizes.
         constants: initializers and whatever is computed from them alone.
         probed: small integer tensors that are known at the probe sizes only.
+        dynamic: per tensor, the axes whose size depends on what is fed.
     """
 
     model: ModelProto
@@ -68,6 +70,7 @@ class Program:
     shapes: dict[str, Shape] = field(default_factory=dict)
     constants: Constants = field(default_factory=lambda: Constants({}))
     probed: dict[str, Array] = field(default_factory=dict)
+    dynamic: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def opset(self) -> int:
@@ -106,6 +109,14 @@ class Program:
         """Outputs of ``node`` on the given arrays, at this model's opset."""
         return evaluate(node, self.model.opset_import, inputs)
 
+    def find_dynamic(self, other: Program) -> None:
+        """Note which sizes are different in the same model read with other probe sizes."""
+        for name, shape in self.shapes.items():
+            found = other.shapes.get(name, ())
+            axes = tuple(axis for axis, (one, two) in enumerate(zip(shape, found, strict=False)) if one != two)
+            if axes:
+                self.dynamic[name] = axes
+
     def known(self, name: str) -> Array | None:
         """The value of a tensor that is known, be it at the probe sizes only."""
         return self.constants[name] if name in self.constants else self.probed.get(name)
@@ -120,20 +131,25 @@ def read(model: ModelProto) -> Program:
         ModelError: the graph has a cycle, a tensor without producer, or shapes that contradict each other.
     """
     try:
-        return _read(model, PROBE_BATCH)
+        program = _read(model, PROBE_BATCH, PROBE_SIZE)
     except ModelError:
-        return _read(model, 1)
+        program = _read(model, 1, PROBE_SIZE)
+    inputs = [value for value in model.graph.input if value.name in program.inputs]
+    if any(dim.dim_value <= 0 for value in inputs for dim in value.type.tensor_type.shape.dim):
+        with contextlib.suppress(ModelError):  # of a model that takes these sizes only, nothing is dynamic
+            program.find_dynamic(_read(model, PROBE_BATCH + 1, PROBE_SIZE + 32))
+    return program
 
 
-def _read(model: ModelProto, batch: int) -> Program:
+def _read(model: ModelProto, batch: int, size: int) -> Program:
     graph = model.graph
     program = Program(model, _ordered(model), constants=Constants({t.name: t for t in graph.initializer}))
     types: dict[str, TypeProto] = {}
     for tensor in graph.initializer:
         types[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
     for value in graph.input:
-        types.setdefault(value.name, _probe(value.type, batch))
-    declared = {value.name: _probe(value.type, batch) for value in [*graph.value_info, *graph.output]}
+        types.setdefault(value.name, _probe(value.type, batch, size))
+    declared = {value.name: _probe(value.type, batch, size) for value in [*graph.value_info, *graph.output]}
     for node in program.nodes:
         _infer(program, node, types, declared)
     for name, kind in types.items():
@@ -202,14 +218,14 @@ def _ordered(model: ModelProto) -> list[NodeProto]:
     return alive[::-1]
 
 
-def _probe(kind: TypeProto, batch: int) -> TypeProto:
-    """The type with every dynamic size replaced: the first axis by ``batch``, others by 64."""
+def _probe(kind: TypeProto, batch: int, size: int) -> TypeProto:
+    """The type with every dynamic size replaced: the first axis by ``batch``, others by ``size``."""
     probed = TypeProto()
     probed.CopyFrom(kind)
     if probed.WhichOneof("value") == "tensor_type" and probed.tensor_type.HasField("shape"):
         for axis, dim in enumerate(probed.tensor_type.shape.dim):
             if not dim.HasField("dim_value") or dim.dim_value <= 0:
-                dim.dim_value = batch if axis == 0 else PROBE_SIZE
+                dim.dim_value = batch if axis == 0 else size
     return probed
 
 

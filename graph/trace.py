@@ -327,6 +327,9 @@ class _Tracer:
     def finish(self) -> Trace:
         """Merge the ids that were said to be the same."""
         result = self.trace
+        for name, axes in self.program.dynamic.items():  # a grid along them fits the probe sizes only
+            for axis in axes:
+                self.freeze(None, name, axis, "frozen")
         if self.same:
             left = np.concatenate([a.ravel() for a, _ in self.same])
             right = np.concatenate([b.ravel() for _, b in self.same])

@@ -115,6 +115,8 @@ def propagate(program: Program) -> Values:
         if not all(name in program.shapes for name in [*node.input, *names] if name):
             continue
         for name, known in zip(names, _outputs(values, node), strict=False):
+            if known is not None and name in program.dynamic:  # what varies there, varies with the probe size
+                known = known.over(tuple(axis for axis in program.dynamic[name] if known.mask.ndim))
             if known is not None and known.mask.any():
                 values.known[name] = known
     return values

@@ -28,7 +28,7 @@ def write_constants(
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     declared = {value.name: value for value in model.graph.input}
-    taken = {name for node in model.graph.node for name in [*node.input, *node.output]} | set(weights)
+    taken = names_taken(model)
     users = Counter(name for node in model.graph.node for name in [*node.input, *captured(node)])
     users.update(value.name for value in model.graph.output)
     written: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -47,7 +47,7 @@ def write_constants(
             continue
         content = old, value.shape, value.tobytes()
         if not old or content not in written:
-            written[content] = _unused(old or f"{node.output[0]}_bias", taken)
+            written[content] = unused(old or f"{node.output[0]}_bias", taken)
             model.graph.initializer.append(_tensor(value, written[content], weights.get(old)))
         node.input[slot] = written[content]
 
@@ -60,7 +60,17 @@ def _tensor(value: Array, name: str, like: TensorProto | None) -> TensorProto:
     return tensor
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def names_taken(model: ModelProto) -> set[str]:
+    """Names that a new tensor or node may not have."""
+    graph = model.graph
+    taken = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
+    for node in graph.node:
+        taken.update([node.name, *node.input, *node.output, *captured(node)])
+    return taken
+
+
+def unused(name: str, taken: set[str]) -> str:
+    """``name``, with a number behind it if it is taken; it is taken from now on."""
     candidate, count = name, 0
     while candidate in taken:
         count += 1
@@ -72,9 +82,9 @@ def _unused(name: str, taken: set[str]) -> str:
 def _add_after(model: ModelProto, node: NodeProto, value: Array, taken: set[str]) -> None:
     """MatMul has no bias: an Add behind it takes over the name of its output."""
     out = node.output[0]
-    inner, bias = _unused(f"{out}_product", taken), _unused(f"{out}_bias", taken)
+    inner, bias = unused(f"{out}_product", taken), unused(f"{out}_bias", taken)
     model.graph.initializer.append(_tensor(value, bias, None))
     place = next(index for index, other in enumerate(model.graph.node) if other.output[:1] == [out])
     model.graph.node[place].output[0] = inner
-    added = helper.make_node("Add", [inner, bias], [out], name=_unused(f"{node.name}_bias", taken))
+    added = helper.make_node("Add", [inner, bias], [out], name=unused(f"{node.name}_bias", taken))
     model.graph.node.insert(place + 1, added)

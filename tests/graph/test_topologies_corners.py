@@ -120,7 +120,6 @@ def test_wide_fork_selects_what_it_reads() -> None:
     assert ops(slim).count("Gather") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="adapters and the Add behind a MatMul take names that the file already has")
 def test_new_names_are_new() -> None:
     """Whatever a rewritten model adds, nothing in the file is called that already."""
     w = Weights()
@@ -142,7 +141,6 @@ def test_new_names_are_new() -> None:
     assert ops(slim)[-1] == "Add"
 
 
-@pytest.mark.xfail(strict=True, reason="facts that vary along a dynamic axis hold at the probe size only")
 def test_facts_hold_for_every_size() -> None:
     w = Weights()
     model = build(
