@@ -10,9 +10,10 @@ import graph
 from compress.errors import NotEqual, UserError
 from compress.files import atomic, staged
 from compress.verifying import BATCH, float_noise, inputs
-from runtime import Parity, Session, SessionError, Settings, compare, open_session
+from runtime import Parity, Plan, Session, SessionError, Settings, bench, channel_block, compare, open_session
 from runtime.session import Feeds
 
+TRIAL = Plan(min_time=1.0, max_time=8.0)
 REPORT = "nothing was written. Please report this model"
 
 
@@ -29,6 +30,7 @@ def shrink_file(
     target: Path,
     *,
     certificate: Path,
+    align: int = 1,
     verify: bool = True,
     data: str | None = None,
     data_dir: Path | None = None,
@@ -41,7 +43,7 @@ def shrink_file(
         NotEqual: the outputs differ by more than float noise.
     """
     model = graph.load(source)
-    slim, found = graph.shrink(model)
+    slim, found = graph.shrink(model, align=align)
     parity = None
     with atomic(certificate) as paper, staged(target) as trial:
         graph.save(slim, trial)
@@ -55,6 +57,29 @@ def shrink_file(
         found.stamp(source, trial)
         paper.write_text(found.json(), encoding="utf-8")
     return Shrunk(found, parity)
+
+
+def alignment(text: str, source: Path, batch: int | None = None) -> int:
+    """The multiple that ``auto``, ``off`` or a number stands for.
+
+    Neither fewer channels nor full blocks of them are always faster, so "auto" times both shrunk models here.
+
+    Raises:
+        UserError: it is none of them.
+        SessionError: ONNX Runtime cannot run the model.
+    """
+    if text == "off":
+        return 1
+    if text != "auto":
+        if not text.isdecimal() or int(text) < 1:
+            raise UserError(f"--align {text}: give auto, off or a whole number from 1")
+        return int(text)
+    model, block = graph.load(source), channel_block()
+    (tight, small), (full, large) = (graph.shrink(model, align=each) for each in (1, block))
+    if small.output == large.output:
+        return 1
+    found = bench(full.SerializeToString(), tight.SerializeToString(), batch=batch, plan=TRIAL).comparison
+    return block if found is not None and found.ratio.estimate > 1 else 1
 
 
 def _compare(source: Path, slim: Path, data: str | None, data_dir: Path | None) -> Parity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -129,6 +130,8 @@ def verdict(result: BenchResult) -> str:
     assert comparison is not None
     candidate, reference = names(result)
     words = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
+    if math.isinf(comparison.ratio.high):
+        words["same"] = "cannot be told apart in so few rounds, give more --seconds, from"
     ratio, where = comparison.ratio, f"{result.settings['provider']}, batch {batch(result)}"
     return (
         f"{where}: {candidate} {words[comparison.verdict]} {reference} "

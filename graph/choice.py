@@ -23,22 +23,29 @@ from graph.carriers import appoint
 from graph.liveness import Liveness
 from graph.planes import Axis, Choice, Plane
 from graph.program import Program, label
-from graph.reads import check
+from graph.reads import check, name_of
 from graph.trace import FROZEN, Ids, Link, Read, Site, Trace
 from graph.values import Values
+
+ALIGNMENTS = 3  # passes of give_back
 
 Condition = Callable[[], bool]  #: withdraws what it must; true if that is news
 
 
-def choose(program: Program, trace: Trace, values: Values | None) -> Choice:
-    """The largest set of hyperplanes that may go.
+def choose(program: Program, trace: Trace, values: Values | None, align: int = 1) -> Choice:
+    """The largest set of hyperplanes that may go, but for those that are given back for alignment.
 
     Args:
         program: the model.
         trace: its channels.
         values: what is known; ``None`` asks what *could* go if its weights were zero.
+        align: widths become multiples of this where they were that wide: CPU kernels work in blocks of channels.
     """
-    return _Fixpoint(program, trace, values).solve()
+    fixpoint = _Fixpoint(program, trace, values)
+    fixpoint.solve()
+    if values is not None and align > 1:
+        fixpoint.give_back(align)
+    return fixpoint.choice
 
 
 class _Fixpoint:
@@ -84,15 +91,34 @@ class _Fixpoint:
         """Whether anything can leave the sum at all."""
         return read.left in self.choice.planes and read.right in self.choice.planes
 
-    def solve(self) -> Choice:
+    def solve(self) -> None:
         self.settle()
         if self.values is None:
-            return self.choice
+            return
         if appoint(self.program, self.trace, self.choice, self.checks):
             self.start()
             self.settle()
         self.choice.carriers = {each.axis: each.carrier for each in self.checks if each.carrier is not None}
-        return self.choice
+
+    def give_back(self, multiple: int) -> None:
+        """Keep dead channels, too, until every width is a multiple, where the tensor has enough of them."""
+        summed = {end for read in self.trace.reads for end in (read.left, read.right)}
+        weights = [
+            axis
+            for axis in self.choice.planes
+            if isinstance(axis[0], tuple) and axis[0] not in self.trace.ids and axis not in summed
+        ]
+        for _ in range(ALIGNMENTS):  # what one tensor gets back, coupled ones get, too
+            changed = False
+            for axis in weights:
+                plane = self.choice.planes[axis]
+                wanted = -(-plane.kept // multiple) * multiple
+                if 0 < plane.kept < wanted <= plane.gone.size:
+                    chosen = plane.gone & (np.cumsum(plane.gone) <= wanted - plane.kept)
+                    changed |= plane.withdraw(chosen, self.choice.cause("align", f"multiple of {multiple}"))
+            if not changed:
+                return
+            self.settle()
 
     def settle(self) -> None:
         """Withdraw until nothing changes, every adapter pays for itself, and what is read keeps something."""
@@ -184,7 +210,7 @@ class _Fixpoint:
         return int(counts[ids].max(tuple(a for a in range(ids.ndim) if a != axis)).argmax())
 
     def describe(self, axis: Axis) -> str:
-        return self.trace.edges.get(axis[0], str(axis[0])) if isinstance(axis[0], tuple) else axis[0]
+        return name_of(self.program, axis[0])
 
 
 def _sweep(conditions: Iterable[Condition]) -> bool:

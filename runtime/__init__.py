@@ -2,7 +2,7 @@
 
 from runtime.accuracy import Accuracy, PairedAccuracy, accuracy, paired_accuracy
 from runtime.bench import BenchResult, bench
-from runtime.environment import environment
+from runtime.environment import channel_block, environment
 from runtime.errors import SessionError
 from runtime.feeds import batch_size, random_feeds, real_feeds
 from runtime.measure import Plan, Samples, measure
@@ -28,6 +28,7 @@ __all__ = [
     "accuracy",
     "batch_size",
     "bench",
+    "channel_block",
     "compare",
     "compare_times",
     "environment",

@@ -149,7 +149,10 @@ def _pairs(
             runs[index]()
             times[index] = clock() - start
         yield order[0] == 0, times
-        if pairs * plan.rounds >= plan.min_pairs and (clock() - begin) * plan.rounds >= plan.min_time:
+        spent = (clock() - begin) * plan.rounds
+        if spent >= max(plan.min_time, plan.max_time / 2):  # of a slow model fewer pairs, but enough rounds
+            return
+        if pairs * plan.rounds >= plan.min_pairs and spent >= plan.min_time:
             return
 
 

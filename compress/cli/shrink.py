@@ -18,6 +18,13 @@ def shrink(
     certificate: Annotated[
         Path | None, typer.Option(metavar="CERT.json", help="What went and why; OUT.json if not given.")
     ] = None,
+    align: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N",
+            help="Keep dead channels until widths are multiples of N; auto times both ways on this machine.",
+        ),
+    ] = "off",
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not run both in ONNX Runtime.")] = False,
     data: DataName = None,
     data_dir: DataDir = None,
@@ -25,6 +32,9 @@ def shrink(
     quiet: Quiet = False,
 ) -> None:
     """Remove every channel that provably has no effect, exactly.
+
+    Fewer channels are not always faster, since CPU kernels work in blocks of them: `--align auto` keeps a few dead
+    ones where that is faster here.
 
     Both models are run on random inputs, and on real ones with `--data`; if they differ by more than float
     noise, nothing is written and the status is 1.
@@ -34,9 +44,17 @@ def shrink(
     proof = certificate or target.parent / f"{target.stem}.json"
     check_outputs(target, proof, json_path, source=source)
     from compress import tables
-    from compress.shrinking import shrink_file
+    from compress.shrinking import alignment, shrink_file
 
-    result = shrink_file(source, target, certificate=proof, verify=not no_verify, data=data, data_dir=data_dir)
+    result = shrink_file(
+        source,
+        target,
+        certificate=proof,
+        align=alignment(align, source),
+        verify=not no_verify,
+        data=data,
+        data_dir=data_dir,
+    )
     found = result.certificate
     for table in (tables.sizes(found), tables.removed(found), tables.kept(found), tables.frozen(found)):
         if table is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from blocks import BLOCKS
-from models import Weights, build, shrunk, widths
+from models import Weights, assert_same, build, shrunk, widths
 from networks import network
 
 import graph
@@ -94,3 +94,13 @@ def test_an_inventory_names_what_holds_channels_back():
     (held,) = [each for each in found.held if each.op.startswith("TopK")]
     assert (held.reason, held.parameters) == ("frozen", 16 * 27)
     assert inventory(graph.analyse(residual())).offered[0].classes == 16
+
+
+@pytest.mark.parametrize("align, width", [(1, 10), (4, 12), (8, 16), (16, 16), (32, 10)])
+def test_alignment_gives_dead_channels_back_where_there_are_enough(align, width):
+    found = classes(graph.analyse(residual()))
+    model = found.zeroed(found.weakest(CRITERIA["l2"](found, 0), 6))
+    slim, certificate = graph.shrink(model, align=align)
+    assert widths(slim)["w0"] == (width, 3, 3, 3)
+    assert_same(model, slim)
+    assert sum(entry.channels for entry in certificate.kept_zero if entry.reason == "align") == width - 10

@@ -66,3 +66,15 @@ def test_inspect(cli: Cli) -> None:
     assert told["schema"] == 1
     assert sum(family["classes"] for family in told["offered"]) == 8 + 16
     assert f"{told['size']['parameters']:,}" in result.out
+
+
+@pytest.mark.parametrize("align", ["off", "8", "auto"])
+def test_every_alignment_is_exact(align: str, cli: Cli) -> None:
+    assert cli(f"prune {MODEL} -o zeroed.onnx --keep 0.5").status == 0
+    assert cli(f"shrink zeroed.onnx -o slim.onnx --align {align}").status == 0
+    assert cli("verify slim.onnx --against zeroed.onnx").status == 0
+
+
+def test_a_bad_alignment(cli: Cli) -> None:
+    result = cli(f"shrink {MODEL} -o slim.onnx --align most")
+    assert result.status == 2 and "auto, off or a whole number" in result.err
