@@ -79,7 +79,7 @@ def alignment(text: str, source: Path, batch: int | None = None) -> int:
     if small.output == large.output:
         return 1
     found = bench(full.SerializeToString(), tight.SerializeToString(), batch=batch, plan=TRIAL).comparison
-    return block if found is not None and found.ratio.estimate > 1 else 1
+    return block if found is not None and found.verdict == "faster" else 1
 
 
 def _compare(source: Path, slim: Path, data: str | None, data_dir: Path | None) -> Parity:
