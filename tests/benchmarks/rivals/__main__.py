@@ -80,7 +80,7 @@ def network(name: str, folder: Path) -> dict[str, Cell]:
     return found
 
 
-def measure(names: list[str], folder: Path) -> tuple[str, dict[str, dict[str, Cell]], list[str]]:
+def measure(names: list[str], folder: Path, jobs: int) -> tuple[str, dict[str, dict[str, Cell]], list[str]]:
     """Everything as Markdown, the cells of the networks, and which cells of ours are wrong."""
     start = time.perf_counter()
     reused = sum((folder / name / "facts.json").exists() for name in names)
@@ -89,7 +89,7 @@ def measure(names: list[str], folder: Path) -> tuple[str, dict[str, dict[str, Ce
     rows = {tool: cells(tool, files) for tool in TOOLS}
     matrix = {name: {tool: rows[tool][i] for tool in TOOLS} for i, name in enumerate(written)}
     found = {}
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:  # of processes with one thread each
+    with ThreadPoolExecutor(jobs) as pool:  # the threads wait for processes that have one thread each
         for name, row in zip(names, pool.map(lambda name: network(name, folder), names), strict=True):
             found[name] = row
             print(name, *(f"{key} {report.share(cell)}" for key, cell in row.items()), sep="\n  ", flush=True)
@@ -111,11 +111,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}", description=__doc__)
     parser.add_argument("--models", default=",".join(NETWORKS), help="a subset: printed, not written")
     parser.add_argument("--folder", type=Path, help="keep the networks here and use those that are there")
+    parser.add_argument("--jobs", type=int, default=1, help="networks at a time; more spoils the seconds")
     parser.add_argument("--readme", type=Path, help="write the README's compact table to this file")
     options = parser.parse_args()
     names = options.models.split(",")
     with tempfile.TemporaryDirectory() as temporary:
-        text, found, wrong = measure(names, options.folder or Path(temporary))
+        text, found, wrong = measure(names, options.folder or Path(temporary), options.jobs)
     print(text)
     if names == NETWORKS:
         report.insert(ROOT / "docs" / "results" / "rivals.md", text)
