@@ -148,8 +148,8 @@ def test_a_surgery_that_goes_wrong_writes_nothing(
 ) -> None:
     exact, before = shrinking.graph.shrink, files()
 
-    def shrink(model: ModelProto) -> Any:
-        slim, certificate = exact(model)
+    def shrink(model: ModelProto, **options: Any) -> Any:
+        slim, certificate = exact(model, **options)
         return harm(slim), certificate
 
     monkeypatch.setattr(shrinking.graph, "shrink", shrink)
