@@ -6,7 +6,8 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from graph.planes import Choice
-from graph.program import Program, key
+from graph.program import Program, captured, key
+from graph.tidy import keep
 from graph.trace import JOINS, Trace
 from graph.values import Mask
 from graph.write import names_taken, unused
@@ -27,7 +28,7 @@ def adapt(program: Program, trace: Trace, choice: Choice, model: ModelProto, nod
     for node in nodes:
         left = [replaced.get(name, name) for name in node.input if name not in choice.dropped]
         if key(node) in JOINS | {"Concat"} and not choice.dropped.issuperset(node.output):
-            if len(left) == 1 and node.output[0] not in adapters.outputs:
+            if len(left) == 1 and node.output[0] not in adapters.named:
                 replaced[node.output[0]] = left[0]
             elif len(left) == 1:
                 node.op_type = "Identity"
@@ -38,12 +39,8 @@ def adapt(program: Program, trace: Trace, choice: Choice, model: ModelProto, nod
             if name in replaced:
                 node.input[slot] = replaced[name]
     adapters.insert(model.graph)
-    for place in reversed(range(len(model.graph.node))):
-        if choice.dropped.issuperset(model.graph.node[place].output):
-            del model.graph.node[place]
-    for place in reversed(range(len(model.graph.value_info))):
-        if model.graph.value_info[place].name in choice.dropped | set(replaced):
-            del model.graph.value_info[place]
+    keep(model.graph.node, lambda node: not choice.dropped.issuperset(node.output))
+    keep(model.graph.value_info, lambda value: value.name not in choice.dropped and value.name not in replaced)
 
 
 class _Adapters:
@@ -51,7 +48,8 @@ class _Adapters:
 
     def __init__(self, program: Program, model: ModelProto) -> None:
         self.program, self.model = program, model
-        self.outputs = {value.name for value in model.graph.output}
+        self.named = {value.name for value in model.graph.output}  # and by sub-graphs: these names must stay
+        self.named.update(name for node in model.graph.node for name in captured(node))
         self.taken = names_taken(model)
         self.chains: dict[tuple[str, bytes], str] = {}
         self.nodes: dict[str, list[NodeProto]] = {}

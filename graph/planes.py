@@ -12,8 +12,6 @@ from graph.values import Mask
 
 Axis = tuple[Site, int]
 
-LIVE = 0  # index of the cause "it is needed"
-
 
 @dataclass(frozen=True)
 class Cause:

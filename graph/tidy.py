@@ -22,14 +22,15 @@ def tidy(model: ModelProto) -> None:
     used = set(graph.tensors()) | {tensor.name for tensor in graph.outputs}
     used |= {name for node in model.graph.node for name in captured(node)}
     alive |= {name for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)}  # Constant nodes
-    _keep(model.graph.node, lambda node: not alive.isdisjoint(node.output))
+    keep(model.graph.node, lambda node: not alive.isdisjoint(node.output))
     unused = {tensor.name for tensor in model.graph.initializer} - used
-    _keep(model.graph.initializer, lambda tensor: tensor.name not in unused)
-    _keep(model.graph.input, lambda value: value.name not in unused)  # IR 3 lists weights as inputs, too
-    _keep(model.graph.value_info, lambda value: value.name in alive)
+    keep(model.graph.initializer, lambda tensor: tensor.name not in unused)
+    keep(model.graph.input, lambda value: value.name not in unused)  # IR 3 lists weights as inputs, too
+    keep(model.graph.value_info, lambda value: value.name in alive)
 
 
-def _keep(entries: Any, wanted: Callable[[Any], bool]) -> None:
+def keep(entries: Any, wanted: Callable[[Any], bool]) -> None:
+    """Delete the entries of a repeated field that are not ``wanted``, in place."""
     for place in reversed(range(len(entries))):
         if not wanted(entries[place]):
             del entries[place]
