@@ -13,7 +13,7 @@ from onnx import ModelProto, NodeProto, numpy_helper, parser
 import graph
 from graph.rules import SIGNATURES
 from graph.signature import Signature
-from graph.values import Known, Values, rule
+from graph.values import Known, Values, value_rule
 
 TEXT = """
 <ir_version: 10, opset_import: ["" : 20, "com.example" : 1]>
@@ -53,5 +53,5 @@ def report(title: str) -> None:
 if __name__ == "__main__":
     report("without the rule")
     SIGNATURES["com.example.SoftCap"] = "n c ... -> n c ..."
-    rule("com.example.SoftCap")(softcap)
+    value_rule("com.example.SoftCap")(softcap)
     report("with the rule")

@@ -95,15 +95,6 @@ def _expand(context: Context) -> Patch:
     return Patch(inputs={1: np.where(target == 1, 1, np.array(counts, target.dtype))})
 
 
-@patch("Resize")
-def _resize(context: Context) -> Patch:
-    sizes = context.constant(3)
-    if sizes is None or not sizes.size or attributes(context.node).get("axes"):
-        return Patch()
-    gone = [context.out_shape[axis] - int(context.kept_out(0, axis).sum()) for axis in range(len(sizes))]
-    return Patch(inputs={3: sizes - np.array(gone, sizes.dtype)})
-
-
 @patch("Split")
 def _split(context: Context) -> Patch:
     axis = attributes(context.node).get("axis", 0) % len(context.shape)
@@ -169,12 +160,3 @@ def _pad(context: Context) -> Patch:
         axes = [int(axis) % len(context.shape) for axis in chosen]
         pads = [new[axis][0] for axis in axes] + [new[axis][1] for axis in axes]
     return Patch(inputs={1: np.array(pads, np.int64)})
-
-
-@patch("Conv")
-def _conv(context: Context) -> Patch:
-    group = attributes(context.node).get("group", 1)
-    if group == 1:
-        return Patch()
-    channels = int(context.kept(0, 1).sum())
-    return Patch(attributes={"group": group * channels // context.shape[1]})

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from graph.ops.contraction import absorbs_border
 from graph.planes import Axis, Choice, Plane
 from graph.program import Program, label
 from graph.trace import Read, Site, Trace
-from graph.values import Mask, Values, absorbs_border
+from graph.values import Mask, Values
 
 
 @dataclass

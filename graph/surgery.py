@@ -15,6 +15,7 @@ from onnx import ModelProto, NodeProto, helper
 
 from graph.adapt import adapt
 from graph.evaluate import Array
+from graph.ops.contraction import column_sums
 from graph.patches import PATCHES, Context
 from graph.planes import Axis, Choice
 from graph.program import Program, attributes, key
@@ -23,7 +24,7 @@ from graph.rules import signature
 from graph.signature import OPAQUE
 from graph.tidy import tidy
 from graph.trace import Read, Site, Trace, Use
-from graph.values import Mask, Values, column_sums
+from graph.values import Mask, Values
 from graph.write import write_constants
 
 VECTOR_BIAS = {"Conv", "ConvTranspose"}

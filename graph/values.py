@@ -17,7 +17,7 @@ from graph.evaluate import Array, CannotEvaluate
 from graph.movement import collapse, data_inputs, move, paddings
 from graph.program import Program, attributes, key
 from graph.rules import ELEMENTWISE, MOVEMENT, signature
-from graph.signature import OPAQUE, Signature
+from graph.signature import Signature
 
 Mask = NDArray[np.bool_]
 
@@ -95,7 +95,7 @@ Rule = Callable[[Values, NodeProto, Signature], Known | None]
 RULES: dict[str, Rule] = {}
 
 
-def rule(*ops: str) -> Callable[[Rule], Rule]:
+def value_rule(*ops: str) -> Callable[[Rule], Rule]:
     """Decorator that files what is known of the first output of ops with a signature."""
 
     def file(function: Rule) -> Rule:
@@ -195,144 +195,3 @@ def _fill(program: Program, node: NodeProto) -> Array:
     if node.input[2] not in program.constants:
         raise CannotEvaluate("Pad: its value is computed from the input")
     return program.constants[node.input[2]].reshape(())
-
-
-def column_sums(values: Values, weight: str, out_axis: int, axis: int) -> NDArray[np.float64]:
-    """Weights summed over everything but (output, input) channel, float64 [out, in]."""
-    array = values.program.constants[weight].astype(np.float64)
-    sums: NDArray[np.float64] = array.sum(tuple(a for a in range(array.ndim) if a not in (out_axis, axis)))
-    return sums.T if out_axis > axis else sums
-
-
-def padded(node: NodeProto) -> bool:
-    """Whether a convolution or pooling op may see elements outside its input."""
-    attribute = attributes(node)
-    return any(attribute.get("pads", [])) or attribute.get("auto_pad", b"") not in (b"", b"NOTSET", b"VALID")
-
-
-def absorbs_border(node: NodeProto) -> bool:
-    """Whether a constant input channel adds the same to every output position, so that a bias can stand for it."""
-    return key(node) in ("Gemm", "MatMul") or (key(node) == "Conv" and not padded(node))
-
-
-@rule("Conv", "ConvTranspose", "Gemm", "MatMul")
-def _contraction(values: Values, node: NodeProto, found: Signature) -> Known | None:
-    """An output channel is known if every input channel with a nonzero weight in it is."""
-    slot = 0 if node.input[0] in values.program.constants else 1
-    weight, data = node.input[slot], node.input[1 - slot]
-    letters, others = found.operands[slot], found.operands[1 - slot]
-    if weight not in values.program.constants:
-        return _zeros(values, node, found)
-    born = [letter for letter in letters if letter in found.outputs[0] and letter != OPAQUE]
-    if len(born) != 1 or not values.finite(weight) or (slot == 0 and len(node.input) > 2):
-        return None
-    out_axis = letters.index(born[0])
-    bias = _bias(values, node, values.program.shapes[weight][out_axis])
-    if bias is None:
-        return None
-    if found.summed:  # one letter: that of the input channels
-        (letter,) = found.summed
-        axis = letters.index(letter)
-        mask, value = _read(values, node, data, others.index(letter))
-        used = values.nonzero(weight, tuple(sorted((out_axis, axis))))
-        sure = ~((used.T if out_axis > axis else used) & ~mask).any(1)
-        total = column_sums(values, weight, out_axis, axis) @ value if value.any() else np.zeros(1)
-    else:  # depthwise
-        mask, value = _read(values, node, data, others.index(born[0]))
-        sure = mask | ~values.nonzero(weight, (out_axis,))
-        array = values.program.constants[weight].astype(np.float64)
-        total = array.sum(tuple(range(1, array.ndim))) * value
-    attribute = attributes(node)
-    total = attribute.get("alpha", 1.0) * total + attribute.get("beta", 1.0) * bias
-    shape = [-1 if letter == born[0] else 1 for letter in found.outputs[0]]
-    return Known(total.astype(values.program.constants[weight].dtype).reshape(shape), np.asarray(sure).reshape(shape))
-
-
-def _zeros(values: Values, node: NodeProto, found: Signature) -> Known | None:
-    """A sum of products is zero if every product has a zero factor, be it of two activations."""
-    program = values.program
-    if key(node) not in ("Gemm", "MatMul") or len(node.input) > 2:
-        return None
-    nonzero: list[Array | None] = []
-    for name, letters in zip(node.input, found.operands, strict=True):
-        known = values.of(name)
-        finite = name not in program.constants or values.finite(name)
-        zero = known.mask & (known.value == 0) if known and finite else np.zeros((1,) * len(letters), np.bool_)
-        full = zip(letters, program.shapes[name], zero.shape, strict=True)
-        sizes = [size if letter in found.summed else own for letter, size, own in full]
-        nonzero.append(np.broadcast_to(~zero, sizes).astype(np.float32))
-    try:
-        sure = program.evaluate(node, nonzero)[0] == 0
-    except CannotEvaluate:
-        return None
-    return Known(np.zeros((1,) * sure.ndim, np.float32), collapse(sure))
-
-
-def _read(values: Values, node: NodeProto, data: str, axis: int) -> tuple[Mask, NDArray[np.float64]]:
-    """Channels of an operand whose contribution is the same at every position, and their value (else 0)."""
-    mask, value = values.along(data, axis)
-    if not absorbs_border(node):
-        mask = mask & (value == 0)
-    return mask, np.where(mask, value, 0).astype(np.float64)
-
-
-def _bias(values: Values, node: NodeProto, size: int) -> NDArray[np.float64] | None:
-    """One value per output channel; ``None`` if it is computed, or differs between samples."""
-    if len(node.input) < 3 or not node.input[2]:
-        return np.zeros(size)
-    value = values.program.constants.get(node.input[2])
-    if value is None or (value.size != 1 and (value.size, value.shape[-1]) != (size, size)):
-        return None
-    return np.broadcast_to(value.ravel().astype(np.float64), size)
-
-
-@rule("BatchNormalization")
-def _batch_norm(values: Values, node: NodeProto, found: Signature) -> Known | None:
-    """``scale (x - mean) / sqrt(var + epsilon) + shift``: with a zero scale the shift, whatever x is."""
-    constants = values.program.constants
-    if any(name not in constants for name in node.input[1:]):
-        return None
-    scale, shift, mean, var = (constants[name].astype(np.float64) for name in node.input[1:5])
-    mask, value = values.along(node.input[0], 1)
-    with np.errstate(all="ignore"):
-        factor = scale / np.sqrt(var + attributes(node).get("epsilon", 1e-5))
-        total = factor * (value - mean) + shift
-    sure = (mask | (factor == 0)) & np.isfinite(total)
-    shape = [-1 if letter == "c" else 1 for letter in found.outputs[0]]
-    return Known(total.astype(constants[node.input[1]].dtype).reshape(shape), sure.reshape(shape))
-
-
-@rule("MaxPool", "GlobalMaxPool", "GlobalAveragePool", "AveragePool", "ReduceMean", "ReduceMax", "ReduceMin")
-def _average(values: Values, node: NodeProto, found: Signature) -> Known | None:
-    """Whatever averages or selects keeps a constant; only padding that counts as zeros spoils it."""
-    attribute = attributes(node)
-    outside = padded(node) or attribute.get("ceil_mode", 0)
-    spoiled = key(node) == "AveragePool" and attribute.get("count_include_pad", 0) and outside
-    return _carry(values, node, found, zero_only=bool(spoiled))
-
-
-@rule("Resize", "Upsample")
-def _resize(values: Values, node: NodeProto, found: Signature) -> Known | None:
-    """Repeating keeps a constant, interpolation keeps it up to rounding; outside its input it has another value."""
-    attribute = attributes(node)
-    if attribute.get("coordinate_transformation_mode", b"") == b"tf_crop_and_resize":
-        return None
-    return _carry(values, node, found, zero_only=attribute.get("mode", b"nearest") != b"nearest")
-
-
-@rule("ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare", "GlobalLpPool", "LpPool")
-def _zero_keeping(values: Values, node: NodeProto, found: Signature) -> Known | None:
-    """Sums keep zeros."""
-    return _carry(values, node, found, zero_only=True)
-
-
-def _carry(values: Values, node: NodeProto, found: Signature, zero_only: bool) -> Known | None:
-    known = values.of(node.input[0])
-    if known is None:
-        return None
-    mixed = tuple(axis for axis, letter in enumerate(found.operands[0]) if letter == OPAQUE)
-    known = known.over(mixed)
-    value, mask = known.value, known.mask & (known.value == 0) if zero_only else known.mask
-    if len(found.outputs[0]) != value.ndim:  # the reduced axes are gone
-        value, mask = value.squeeze(mixed), mask.squeeze(mixed)
-    return Known(value, mask)

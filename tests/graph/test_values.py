@@ -14,8 +14,9 @@ from models import Array, Weights, build, exposed, feeds, run
 from networks import network
 from onnx import ModelProto
 
+from graph.ops.contraction import absorbs_border
 from graph.program import read
-from graph.values import Known, Values, absorbs_border, propagate
+from graph.values import Known, Values, propagate
 
 
 def proven(model: ModelProto) -> Values:

@@ -1,0 +1,8 @@
+"""What the compiler knows about ops, a module per family: signature, values, and the sizes that nodes carry.
+
+Ops that treat each element alone, or only move elements, need no module: they are in the tables of `graph.rules`.
+"""
+
+from graph.ops import contraction, normalisation, pooling
+
+__all__ = ["contraction", "normalisation", "pooling"]
