@@ -14,6 +14,7 @@ from graph.planes import Choice
 from graph.program import Program
 from graph.reads import Check
 from graph.trace import Trace
+from graph.values import Mask
 
 
 def appoint(program: Program, trace: Trace, choice: Choice, checks: list[Check]) -> bool:
@@ -21,29 +22,34 @@ def appoint(program: Program, trace: Trace, choice: Choice, checks: list[Check])
 
     One per coupled space if one channel is a nonzero constant for all who need it, else several.
     """
-    needy: dict[int, list[Check]] = {}
+    needy: dict[int, list[tuple[Check, Mask]]] = {}
     channels = Channels(trace, choice.planes, through_edges=True)
     for check in checks:
-        if check.border.any() and np.count_nonzero(_held(check, choice)) > 1:
-            needy.setdefault(channels.family[check.axis], []).append(check)
-    for group in needy.values():
-        while group:
-            labels = [channels.labels[check.axis][check.border] for check in group]
+        able = _able(check, choice)
+        if able.any():
+            needy.setdefault(channels.family[check.axis], []).append((check, able))
+    for family in needy.values():
+        while family:
+            labels = [channels.labels[check.axis][able] for check, able in family]
             candidates, votes = np.unique(np.concatenate([np.unique(each) for each in labels]), return_counts=True)
             chosen = candidates[votes.argmax()]
             rest = []
-            for check in group:
-                places = np.flatnonzero((channels.labels[check.axis] == chosen) & check.border)
-                if places.size:
-                    check.carrier = int(places[0])
-                else:
-                    rest.append(check)
-            group = rest
+            for check, able in family:
+                places = np.flatnonzero((channels.labels[check.axis] == chosen) & able)
+                check.carriers.update(places[:1].tolist())
+                able = able & ~check.carried()
+                if able.any():
+                    rest.append((check, able))
+            family = rest
     return bool(needy)
 
 
-def _held(check: Check, choice: Choice) -> np.ndarray:
-    """Constants that stay for no other reason than this reader's border."""
+def _able(check: Check, choice: Choice) -> Mask:
+    """Constants of the groups in which several stay for no other reason than this reader's border."""
+    if not check.border.any():
+        return check.border
     plane = choice.planes[check.axis]
     causes = {place for place, cause in enumerate(choice.causes) if cause.reason == "border"}
-    return np.asarray(check.border & ~plane.gone & np.isin(plane.why, list(causes)))
+    held = check.border & ~plane.gone & np.isin(plane.why, list(causes))
+    several = np.count_nonzero(held.reshape(check.groups, -1), axis=1) > 1
+    return np.asarray(check.border & several.repeat(held.size // check.groups))

@@ -24,7 +24,17 @@ class Channels:
         family: per axis, the number of its family.
     """
 
-    def __init__(self, trace: Trace, planes: Mapping[Axis, Plane], *, through_edges: bool) -> None:
+    def __init__(
+        self, trace: Trace, planes: Mapping[Axis, Plane], *, through_edges: bool, balanced: bool = False
+    ) -> None:
+        """Find them.
+
+        Args:
+            trace: the ids and links.
+            planes: the axes.
+            through_edges: a use is the same channel as its tensor.
+            balanced: channels of one node's groups go together, so that all groups stay equally wide.
+        """
         axes = list(planes)
         starts = np.cumsum([0, *(planes[axis].gone.size for axis in axes)])
         offset = dict(zip(axes, starts.tolist(), strict=False))
@@ -32,9 +42,9 @@ class Channels:
         left: list[Labels] = []
         right: list[Labels] = []
 
-        def join(one: Axis, other: Axis, where: Labels) -> None:
+        def join(one: Axis, other: Axis, where: Labels, there: Labels | None = None) -> None:
             left.append(offset[one] + where)
-            right.append(offset[other] + where)
+            right.append(offset[other] + (where if there is None else there))
 
         for link in trace.links:
             for other in link.axes[1:]:
@@ -50,6 +60,15 @@ class Channels:
                 (axis,) = trace.varying(edge)
                 together = planes[edge, axis].gone == planes[name, axis].gone
                 join((edge, axis), (name, axis), np.flatnonzero(together))
+        for groups in trace.groups if balanced else []:
+            sides = [axis for axis in (groups.inputs, groups.outputs) if axis in planes]
+            sizes = [planes[axis].gone.size // groups.count for axis in sides]
+            for side, size in zip(sides, sizes, strict=True):
+                where = np.arange(size * groups.count)
+                if 1 in sizes:  # nothing can go but a whole group
+                    join(side, sides[-1], where, where // size * sizes[-1])
+                else:
+                    join(side, side, where, where % size)
         labels = _components(left, right, count + trace.count)[:count]
         self.labels: dict[Axis, Labels] = dict(zip(axes, np.split(labels, starts[1:-1]), strict=True)) if axes else {}
         owner = np.repeat(np.arange(len(axes)), np.diff(starts))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graph.adapters import adapters, reject
 from graph.carriers import appoint
@@ -24,7 +25,7 @@ from graph.liveness import Liveness
 from graph.planes import Axis, Choice, Plane
 from graph.program import Program, label
 from graph.reads import check, name_of
-from graph.trace import FROZEN, Ids, Link, Read, Site, Trace
+from graph.trace import FROZEN, Ids, Link, Site, Trace
 from graph.values import Values
 
 ALIGNMENTS = 3  # passes of give_back
@@ -54,7 +55,7 @@ class _Fixpoint:
         self.liveness = Liveness(program, trace)
         self.choice = Choice()
         self.start()
-        self.reads = [] if values is None else [read for read in trace.reads if self.is_open(read)]
+        self.reads = [] if values is None else trace.reads
         self.checks = [check(read, program, trace, values, self.choice) for read in self.reads] if values else []
         self.adapters = adapters(program, trace, values)
         self.conditions = self.ordered()
@@ -87,10 +88,6 @@ class _Fixpoint:
                 if plane is not None:
                     plane.withdraw(np.ones_like(plane.gone), why)
 
-    def is_open(self, read: Read) -> bool:
-        """Whether anything can leave the sum at all."""
-        return read.left in self.choice.planes and read.right in self.choice.planes
-
     def solve(self) -> None:
         self.settle()
         if self.values is None:
@@ -98,7 +95,7 @@ class _Fixpoint:
         if appoint(self.program, self.trace, self.choice, self.checks):
             self.start()
             self.settle()
-        self.choice.carriers = {each.axis: each.carrier for each in self.checks if each.carrier is not None}
+        self.choice.carriers = {each.node: each.carriers for each in self.checks if each.carriers}
 
     def give_back(self, multiple: int) -> None:
         """Keep dead channels, too, until every width is a multiple, where the tensor has enough of them."""
@@ -127,7 +124,7 @@ class _Fixpoint:
                 pass
             if self.values is None:
                 return
-            if reject(self.program, self.trace, self.choice, self.adapters):
+            if reject(self.program, self.trace, self.choice, self.adapters) or self.even():
                 continue
             if not self.keep_last():
                 return
@@ -193,6 +190,22 @@ class _Fixpoint:
             self.gone[kept] = False
         return plane.withdraw(~self.gone[ids], self.why[ids]) or bool(news.any())
 
+    def even(self) -> bool:
+        """Every group that stays keeps as many channels as the fullest one."""
+        changed = False
+        for groups in self.trace.groups:
+            planes = [self.choice.planes.get(axis) for axis in (groups.inputs, groups.outputs)]
+            kept = [_per_group(plane, groups.count) for plane in planes]
+            stays = (kept[0] > 0) | (kept[1] > 0)
+            why = self.choice.cause("group", label(self.program.nodes[groups.node]))
+            for plane, counts in zip(planes, kept, strict=True):
+                if plane is not None and stays.any():
+                    missing = np.where(stays, max(counts.max(), 1) - counts, 0)
+                    gone = plane.gone.reshape(groups.count, -1)
+                    back = gone & (np.cumsum(gone, 1) <= missing[:, None])
+                    changed |= plane.withdraw(back.ravel(), why)
+        return changed
+
     def keep_last(self) -> bool:
         """Whatever is read keeps one channel; what nobody reads any more goes as a whole."""
         dropped, starved = self.liveness.judge(self.choice)
@@ -211,6 +224,13 @@ class _Fixpoint:
 
     def describe(self, axis: Axis) -> str:
         return name_of(self.program, axis[0])
+
+
+def _per_group(plane: Plane | None, groups: int) -> NDArray[np.int64]:
+    """How many channels each group keeps; all of them if none can go."""
+    if plane is None:
+        return np.ones(groups, np.int64)
+    return np.asarray(np.count_nonzero(~plane.gone.reshape(groups, -1), axis=1))
 
 
 def _sweep(conditions: Iterable[Condition]) -> bool:

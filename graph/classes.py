@@ -20,7 +20,7 @@ from graph.planes import Choice
 from graph.program import Program, key
 from graph.reads import name_of
 from graph.shrink import Analysis
-from graph.trace import Trace, Use
+from graph.trace import Groups, Trace, Use
 from graph.values import Mask
 from graph.write import write_constants
 
@@ -98,8 +98,9 @@ class Classes:
 def classes(analysis: Analysis) -> Classes:
     """The channel classes that ``analysis`` offers."""
     program, trace, choice = analysis.program, analysis.trace, analysis.offered()
-    channels = Channels(trace, choice.planes, through_edges=True)
+    channels = Channels(trace, choice.planes, through_edges=True, balanced=True)
     blocked = [channels.labels[axis][~plane.gone] for axis, plane in choice.planes.items()]
+    blocked += [channels.labels[groups.outputs] for groups in trace.groups if not _has_rows(program, groups)]
     bad = np.unique(np.concatenate([*blocked, np.zeros(0, np.int64)]))
     offered = [np.setdiff1d(channels.labels[axis], bad) for axis in choice.planes]
     labels = np.unique(np.concatenate([*offered, np.zeros(0, np.int64)]))
@@ -115,6 +116,11 @@ def classes(analysis: Analysis) -> Classes:
         if known is not None and known.any():
             found.makers.append(Maker(use, axis, np.where(known, place, -1)))
     return found
+
+
+def _has_rows(program: Program, groups: Groups) -> bool:
+    """Whether the weight has an axis of all output channels, as Conv's has and ConvTranspose's has not."""
+    return key(program.nodes[groups.node]) == "Conv"
 
 
 def _making(

@@ -41,6 +41,8 @@ def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) 
             outputs = [data[0]] * len(out_shapes)
         case "Pad":
             outputs = [_pad(program, node, data[0], shapes[0], fill)]
+        case "DepthToSpace" | "SpaceToDepth":
+            outputs = [_blocks(node, data[0], shapes[0], out_shapes[0])]
         case _:
             axes = touched(program, node)
             arrays = [_expand(array, shape, axes) for array, shape in zip(data, shapes, strict=True)]
@@ -51,6 +53,16 @@ def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) 
                 raise CannotEvaluate(f"{node.op_type}: its parameters are computed from the input")
             outputs = program.evaluate(node, [*arrays, *parameters])
     return [collapse(array) for array in outputs]
+
+
+def executable(program: Program, node: NodeProto) -> bool:
+    """Whether an op of ``rules.MOVEMENT`` can be executed: what it moves by is known, and as it is since opset 7."""
+    if program.opset < 7 and key(node) in ("Dropout", "Reshape", "Tile"):
+        return False
+    if key(node) == "Gather":
+        return node.input[1] in program.constants
+    by_shape = key(node) in ("Reshape", "Expand")  # the shape of their output says everything
+    return by_shape or all(program.known(name) is not None for name in node.input[len(data_inputs(node)) :] if name)
 
 
 def data_inputs(node: NodeProto) -> list[str]:
@@ -118,7 +130,7 @@ def touched(program: Program, node: NodeProto) -> set[int]:
         case "Transpose":
             return set()
         case "Concat" | "Split" | "Gather":
-            return {attribute.get("axis", 0) % rank}
+            return {attribute.get("axis", 1 if key(node) == "Concat" else 0) % rank}  # Concat's before opset 4
         case "Slice":
             if "starts" in attribute:  # opset 1 to 9
                 axes = attribute.get("axes", range(len(attribute["starts"])))
@@ -198,13 +210,13 @@ def paddings(program: Program, node: NodeProto) -> list[tuple[int, int]]:
 
 
 def _pad(program: Program, node: NodeProto, array: Array, shape: Shape, fill: Array) -> Array:
-    """Constant padding of the axes that vary; along the others the padded elements count as their row's."""
-    if attributes(node).get("mode", b"constant") != b"constant":
-        raise CannotEvaluate("Pad: not with a constant")
-    widths = paddings(program, node)
-    for axis, (before, after) in enumerate(widths):
+    """Padding of the axes that vary; along the others the padded elements count as their row's."""
+    constant = attributes(node).get("mode", b"constant") == b"constant"
+    for axis, (before, after) in enumerate(paddings(program, node)):
         if (array.shape[axis] == 1 and shape[axis] != 1) or not (before or after):
             continue
+        if not constant:  # a copy of channels, of which some may leave and some stay
+            raise CannotEvaluate("Pad: with copies of channels")
         array = np.broadcast_to(array, [shape[a] if a == axis else n for a, n in enumerate(array.shape)])
         keep = array.take(range(max(-before, 0), array.shape[axis] - max(-after, 0)), axis)
         blocks = [_filled(keep, axis, before, fill, 0), keep, _filled(keep, axis, after, fill, before)]
@@ -218,3 +230,20 @@ def _filled(like: Array, axis: int, count: int, fill: Array, offset: int) -> Arr
         return np.full(shape, fill, like.dtype)
     block = fill.ravel()[offset : offset + shape[axis]]
     return np.broadcast_to(block.reshape([-1 if a == axis else 1 for a in range(like.ndim)]), shape)
+
+
+def _blocks(node: NodeProto, array: Array, before: Shape, after: Shape) -> Array:
+    """Channels to blocks of pixels, or back: a transposition of their axes."""
+    attribute = attributes(node)
+    block = attribute["blocksize"]
+    if key(node) == "SpaceToDepth":
+        batch, channels, height, width = before
+        apart, order = (batch, channels, height // block, block, width // block, block), [0, 3, 5, 1, 2, 4]
+    elif attribute.get("mode", b"DCR") == b"DCR":
+        batch, channels, height, width = after
+        apart, order = (batch, block, block, channels, height // block, width // block), [0, 3, 4, 1, 5, 2]
+    else:
+        batch, channels, height, width = after
+        apart, order = (batch, channels, block, block, height // block, width // block), [0, 1, 4, 2, 5, 3]
+    turned = reshape(array, before, apart).transpose(order)
+    return reshape(turned, tuple(apart[axis] for axis in order), after)

@@ -55,13 +55,13 @@ class Choice:
     Attributes:
         planes: per axis that can lose anything, which indices go.
         causes: what `Plane.why` points to.
-        carriers: per summed axis of a weight whose reader pads, the constant channel that stands for the others.
+        carriers: per node that pads what it sums, the constant channels that stand for the others of their group.
         dropped: tensors of which nothing is left, with all that computed them.
     """
 
     planes: dict[Axis, Plane] = field(default_factory=dict)
     causes: list[Cause] = field(default_factory=lambda: [Cause("live", "")])
-    carriers: dict[Axis, int] = field(default_factory=dict)
+    carriers: dict[int, set[int]] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     _numbers: dict[Cause, int] = field(default_factory=dict)
 

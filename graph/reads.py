@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from graph.ops.contraction import absorbs_border
 from graph.planes import Axis, Choice, Plane
 from graph.program import Program, label
+from graph.rules import signature
+from graph.signature import Signature
 from graph.trace import Read, Site, Trace
 from graph.values import Mask, Values
+from graph.weights import weight
 
 
 @dataclass
@@ -19,16 +22,19 @@ class Check:
     """The condition of one `Read`.
 
     Attributes:
-        axis: the summed axis of the weight (of either operand, if both are activations).
+        node: that sums.
+        axis: the summed axis of the activation (of either operand, if both are).
         free: indices whose value is zero, or a constant that a bias absorbs.
         border: indices whose value is another constant: padding makes it differ at the border.
         values: the constants, 0 where unknown.
-        used: bool [summed, outputs...], where the weight is nonzero; ``None`` if both operands are activations.
-        outputs: the other axes of ``used``.
+        used: bool [groups, summed in one, outputs of one...], where the weight is nonzero; ``None`` if both operands
+            are activations.
+        outputs: the axes of ``used`` from the third on.
         why: per index, the cause to name if it must stay.
-        carrier: the index that stands for all the others in ``border``, if one was chosen.
+        carriers: indices that stand for all the others in ``border``, one per group at most.
     """
 
+    node: int
     axis: Axis
     free: Mask
     border: Mask
@@ -36,16 +42,28 @@ class Check:
     used: Mask | None
     outputs: list[Axis]
     why: NDArray[np.int32]
-    carrier: int | None = None
+    carriers: set[int] = field(default_factory=set)
+
+    @property
+    def groups(self) -> int:
+        """Into how many groups the indices fall."""
+        return 1 if self.used is None else self.used.shape[0]
+
+    def carried(self) -> Mask:
+        """Indices whose group has a carrier."""
+        carried = np.zeros((self.groups, self.free.size // self.groups), np.bool_)
+        carried[[index // carried.shape[1] for index in self.carriers]] = True
+        return carried.ravel()
 
     def apply(self, choice: Choice) -> bool:
         """Withdraw what must stay; true if that is news."""
         plane = choice.planes[self.axis]
-        free = self.free if self.carrier is None else self.free | self.border
-        changed = False
-        if self.carrier is not None:
-            chosen = np.arange(plane.gone.size) == self.carrier
-            changed = plane.withdraw(chosen, choice.cause("carrier", choice.causes[self.why[self.carrier]].op))
+        free, changed = self.free, False
+        if self.carriers:
+            free = free | (self.border & self.carried())
+            chosen = np.isin(np.arange(plane.gone.size), list(self.carriers))
+            first = next(iter(self.carriers))
+            changed = plane.withdraw(chosen, choice.cause("carrier", choice.causes[self.why[first]].op))
         if not (plane.gone & ~free).any():
             return changed
         return plane.withdraw(self.needed(choice.planes) & ~free, self.why) or changed
@@ -55,37 +73,58 @@ class Check:
         if self.used is None:
             return np.ones_like(self.free)
         used = self.used
-        for place, axis in enumerate(self.outputs, 1):
-            used = used & ~planes[axis].gone.reshape([-1 if a == place else 1 for a in range(used.ndim)])
-        return np.asarray(used.any(tuple(range(1, used.ndim))))
+        for place, axis in enumerate(self.outputs, 2):
+            shape = [self.groups if a == 0 else -1 if a == place else 1 for a in range(used.ndim)]
+            used = used & ~planes[axis].gone.reshape(shape)
+        return np.asarray(used.any(tuple(range(2, used.ndim)))).ravel()
 
 
 def check(read: Read, program: Program, trace: Trace, values: Values, choice: Choice) -> Check:
     """The condition under which an index may leave the sum of ``read``."""
     node = program.nodes[read.node]
-    size = choice.planes[read.left].gone.size
+    data = read.left if read.left[0] in trace.ids else read.right
+    size = choice.planes[data].gone.size
     zero, constant = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     constants = np.zeros(size)
-    weight: Axis | None = None
-    for (site, axis), (other, _) in ((read.left, read.right), (read.right, read.left)):
-        if isinstance(site, tuple) and site not in trace.ids:
-            weight = site, axis
+    axis: Axis | None = None  # of a weight
+    for (site, place), (other, _) in ((read.left, read.right), (read.right, read.left)):
+        if site not in trace.ids:
+            axis = site, place
         elif _finite(program, values, other):
-            mask, value = values.along(name_of(program, site), axis)
+            mask, value = values.along(name_of(program, site), place)
             zero |= mask & (value == 0)
             constant |= mask
             constants = value.astype(np.float64)
-    if weight is None:  # two activations: only a zero may leave
-        why = np.full(size, choice.cause("live", label(node)), np.int32)
-        return Check(read.left, zero, np.zeros_like(zero), constants, None, [], why)
-    (site, axis), name = weight, name_of(program, weight[0])
-    absorbs = absorbs_border(node) and (len(node.input) < 3 or not node.input[2] or node.input[2] in program.constants)
-    border = constant & ~zero & (not absorbs)
-    why = np.where(border, choice.cause("border", label(node)), choice.cause("live", label(node))).astype(np.int32)
-    outputs = [a for a in range(len(program.shapes[name])) if a != axis and (site, a) in choice.planes]
-    ordered = tuple(sorted([axis, *outputs]))
-    used = np.moveaxis(values.nonzero(name, ordered), ordered.index(axis), 0)
-    return Check(weight, constant & ~border, border, constants, used, [(site, a) for a in outputs], why)
+    live = choice.cause("live", label(node))
+    if axis is None:  # two activations: only a zero may leave
+        why = np.full(size, live, np.int32)
+        return Check(read.node, data, zero, np.zeros_like(zero), constants, None, [], why)
+    found = signature(program, node)
+    assert found is not None
+    matrix = weight(program, node, found)
+    biased = len(node.input) < 3 or not node.input[2] or node.input[2] in program.constants
+    free = constant if matrix is not None and absorbs_border(node) and biased else zero
+    border = constant & ~free if matrix is not None else np.zeros_like(free)
+    why = np.where(border, choice.cause("border", label(node)), live).astype(np.int32)
+    if matrix is not None and matrix.groups > 1:
+        made: Axis = node.output[0], matrix.made
+        return Check(read.node, data, free, border, constants, matrix.used(values).swapaxes(1, 2), [made], why)
+    return Check(read.node, data, free, border, constants, *_used(program, values, choice, axis, found), why)
+
+
+def _used(program: Program, values: Values, choice: Choice, axis: Axis, found: Signature) -> tuple[Mask, list[Axis]]:
+    """Where a weight is nonzero [1, summed, others...], and its axes of outputs that may lose something.
+
+    Another summed axis does not count: of two axes each would be unread because the other one goes.
+    """
+    site, summed = axis
+    name = name_of(program, site)
+    assert isinstance(site, tuple)
+    letters = found.operands[site[1]]
+    others = [a for a, letter in enumerate(letters) if letter not in found.summed and (site, a) in choice.planes]
+    ordered = tuple(sorted([summed, *others]))
+    used = np.moveaxis(values.nonzero(name, ordered), ordered.index(summed), 0)
+    return used[None], [(site, a) for a in others]
 
 
 def name_of(program: Program, site: Site) -> str:

@@ -4,6 +4,9 @@ An op is in exactly one of them. ``ELEMENTWISE`` ops treat each element alone, `
 ``SIGNATURES`` says in einsum's notation which axes of the others are the same channels. Whatever is in none of them
 freezes what it touches. Adding an op is one line; see CONTRIBUTING.md. Ops of another domain than ONNX's own are called
 ``domain.Op``.
+
+``COMPUTED`` has signatures for ops of ``MOVEMENT``, for nodes that cannot be executed because their indices or bounds
+are computed.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Callable
 
 from onnx import NodeProto
 
-from graph.program import Program, Shape, key
+from graph.program import Program, Shape, attributes, key
 from graph.signature import OPAQUE, Signature, parse
 
 ELEMENTWISE: set[str] = set(
@@ -20,39 +23,56 @@ ELEMENTWISE: set[str] = set(
     Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Celu
     Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN
     LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink
-    Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor
+    Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum SwiGLU Swish Tan Tanh ThresholdedRelu Where Xor
     """.split()
 )
 
 MOVEMENT: set[str] = set(
-    "Concat Dropout Expand Flatten Gather Pad Reshape Slice Split Squeeze Tile Transpose Unsqueeze".split()
+    """
+    Concat DepthToSpace Dropout Expand Flatten Gather Pad Reshape Slice SpaceToDepth Split Squeeze Tile Transpose
+    Unsqueeze
+    """.split()
 )
 
 Rule = Callable[[Program, NodeProto], Signature | str | None]
 
 SIGNATURES: dict[str, str | Rule] = {}  #: filled by `graph.ops`, one module per family of ops
+COMPUTED: dict[str, Rule] = {}  #: filled by `graph.ops.indexing`
 
 
 def signature_rule(*ops: str) -> Callable[[Rule], Rule]:
     """Decorator that files a function from (program, node) to a signature, or ``None`` to freeze, under ``ops``."""
 
     def file(function: Rule) -> Rule:
-        SIGNATURES.update(dict.fromkeys(ops, function))
+        for op in ops:
+            (COMPUTED if op in MOVEMENT else SIGNATURES)[op] = function
         return function
 
     return file
 
 
+def elementwise(program: Program, node: NodeProto) -> bool:
+    """Whether ``node`` treats each element alone and broadcasts like numpy, as all ops do from opset 7 on."""
+    old = program.opset < 7 and (attributes(node).get("broadcast", 0) or key(node) == "PRelu")
+    return key(node) in ELEMENTWISE and not old
+
+
 def signature(program: Program, node: NodeProto) -> Signature | None:
     """The signature of ``node``, expanded for its ranks; ``None`` if it has no rule or its shapes are unknown."""
-    entry = SIGNATURES.get(key(node))
+    entry = COMPUTED.get(key(node)) if key(node) in MOVEMENT else SIGNATURES.get(key(node))
     if entry is None or not program.shapes.keys() >= {name for name in [*node.input, *node.output] if name}:
         return None
-    found = entry if isinstance(entry, str) else entry(program, node)
-    if not isinstance(found, str):
-        return found
+    try:
+        found = entry if isinstance(entry, str) else entry(program, node)
+        return expand(program, node, found) if isinstance(found, str) else found
+    except ValueError:  # ranks that the rule does not know
+        return None
+
+
+def expand(program: Program, node: NodeProto, text: str) -> Signature:
+    """``text`` in einsum's notation, expanded for the ranks of ``node``'s tensors."""
     ranks = [len(program.shapes[name]) if name else None for name in node.input]
-    return parse(found, ranks, [len(program.shapes[name]) for name in node.output if name])
+    return parse(text, ranks, [len(program.shapes[name]) for name in node.output if name])
 
 
 def single(node: NodeProto) -> bool:

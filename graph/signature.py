@@ -15,10 +15,15 @@ OPAQUE = "."
 
 @dataclass(frozen=True)
 class Signature:
-    """Letters per axis: ``operands[k][axis]`` and ``outputs[k][axis]``."""
+    """Letters per axis: ``operands[k][axis]`` and ``outputs[k][axis]``.
+
+    Attributes:
+        groups: outputs see the inputs of their own group only; axis 1 of the weight counts within a group.
+    """
 
     operands: tuple[tuple[str, ...], ...]
     outputs: tuple[tuple[str, ...], ...]
+    groups: int = 1
 
     @property
     def summed(self) -> set[str]:

@@ -15,17 +15,18 @@ from onnx import ModelProto, NodeProto, helper
 
 from graph.adapt import adapt
 from graph.evaluate import Array
-from graph.ops.contraction import column_sums
 from graph.patches import PATCHES, Context
 from graph.planes import Axis, Choice
 from graph.program import Program, attributes, key
 from graph.reads import name_of
 from graph.rules import signature
-from graph.signature import OPAQUE
 from graph.tidy import tidy
-from graph.trace import Read, Site, Trace, Use
+from graph.trace import Groups, Read, Site, Trace
 from graph.values import Mask, Values
+from graph.weights import Weight, weight
 from graph.write import write_constants
+
+Constants = NDArray[np.float64]  #: per input channel, 0 where it is not constant
 
 VECTOR_BIAS = {"Conv", "ConvTranspose"}
 
@@ -51,7 +52,6 @@ class Surgery:
     def operate(self) -> ModelProto:
         """The model without the channels that go."""
         self.absorb()
-        self.load_carriers()
         self.slice_constants()
         model = ModelProto()
         model.CopyFrom(self.program.model)
@@ -80,59 +80,41 @@ class Surgery:
     # -- constants
 
     def absorb(self) -> None:
-        """Put what removed constant channels contributed into the bias of their reader."""
+        """Put what removed constant channels contributed into the bias of their reader, or on its carriers."""
         for read in self.trace.reads:
-            weight, data = self.operands(read)
-            gone = self.choice.gone(*read.left)
-            if gone is None or weight is None or weight in self.choice.carriers:
+            node, (site, axis) = self.program.nodes[read.node], self.data(read)
+            gone = self.choice.gone(site, axis)
+            found = signature(self.program, node) if gone is not None else None
+            matrix = weight(self.program, node, found) if found is not None else None
+            if gone is None or matrix is None:
                 continue
-            mask, value = self.values.along(self.name(data[0]), data[1])
-            value = np.where(mask & gone, value, 0).astype(np.float64)
-            if value.any():
-                total = column_sums(self.values, self.name(weight[0]), self.out_axis(weight), weight[1]) @ value
-                if total.any():
-                    self.add_bias(read.node, total, self.made_axis(weight))
-
-    def load_carriers(self) -> None:
-        """Add the weights of removed constant channels to the one that stays for them, scaled by their values."""
-        for read in self.trace.reads:
-            weight, data = self.operands(read)
-            gone = self.choice.gone(*read.left)
-            if gone is None or weight is None or weight not in self.choice.carriers:
+            mask, value = self.values.along(self.name(site), axis)
+            value = np.where(mask, value, 0).astype(np.float64)
+            removed = np.where(gone, value, 0)
+            if not removed.any():
                 continue
-            (site, axis), carrier = weight, self.choice.carriers[weight]
-            mask, value = self.values.along(self.name(data[0]), data[1])
-            share = np.where(mask & gone, value, 0).astype(np.float64) / float(value[carrier])
-            if share.any():
-                array = self.program.constants[self.name(site)]
-                column = np.tensordot(array.astype(np.float64), share, (axis, 0))
-                array, at = array.copy(), (slice(None),) * axis + (carrier,)
-                array[at] = (array[at] + column).astype(array.dtype)
-                self.constants[site] = array
-                self.absorbed[read.node] = f"{self.name(site)}[{axis}]"
+            if read.node in self.choice.carriers:
+                self.load_carriers(read.node, matrix, removed, value)
+            elif (total := matrix.total(self.values, removed)).any():
+                self.add_bias(read.node, total, matrix.made)
 
-    def operands(self, read: Read) -> tuple[tuple[Use, int] | None, Axis]:
-        """The axes of the weight (``None`` if there is none) and of the activation that a sum runs over."""
-        for (site, axis), data in ((read.left, read.right), (read.right, read.left)):
-            if isinstance(site, tuple) and site not in self.trace.ids:
-                return (site, axis), data
-        return None, read.left
+    def load_carriers(self, index: int, matrix: Weight, removed: Constants, value: Constants) -> None:
+        """Add the weights of removed constants to the one that stays for them, scaled by their values."""
+        array = self.program.constants[matrix.name].copy()
+        view = matrix.matrices(array)
+        removed, value = removed.reshape(matrix.groups, -1), value.reshape(matrix.groups, -1)
+        group, carrier = np.divmod(sorted(self.choice.carriers[index]), value.shape[1])
+        some = removed.any(0)
+        share = removed[group][:, some] / value[group, carrier][:, None]
+        weights = view[group][:, :, some]  # [groups that have a carrier, outputs, removed inputs, ...]
+        column = np.einsum("goi...,gi->go...", weights, share, dtype=np.float64)
+        view[group, :, carrier] = (view[group, :, carrier] + column).astype(array.dtype)
+        self.constants[index, matrix.slot] = array
+        self.absorbed[index] = f"{matrix.name}[{matrix.in_axis}]"
 
-    def out_axis(self, weight: tuple[Use, int]) -> int:
-        """The axis of a weight that makes output channels."""
-        return self.made(weight)[0]
-
-    def made_axis(self, weight: tuple[Use, int]) -> int:
-        """The axis of the output along which the channels lie that a weight makes."""
-        return self.made(weight)[1]
-
-    def made(self, weight: tuple[Use, int]) -> tuple[int, int]:
-        """The axes of a weight and of its output that have the same channels."""
-        (index, slot), _ = weight
-        found = signature(self.program, self.program.nodes[index])
-        assert found is not None
-        letters, out = found.operands[slot], found.outputs[0]
-        return next((a, out.index(letter)) for a, letter in enumerate(letters) if letter != OPAQUE and letter in out)
+    def data(self, read: Read) -> Axis:
+        """The summed axis of the activation (of the first one, if both operands are)."""
+        return read.left if read.left[0] in self.trace.ids else read.right
 
     def name(self, site: Site) -> str:
         """The tensor behind a site."""
@@ -174,6 +156,22 @@ class Surgery:
             for axis, kept in axes.items():
                 array = array.compress(kept, axis)
             self.constants[use] = array
+        for groups in self.trace.groups:
+            self.repack(groups)
+
+    def repack(self, groups: Groups) -> None:
+        """Cut the axis of a grouped weight that counts within a group: each group has lost other indices."""
+        node, use = self.program.nodes[groups.node], (groups.node, 1)
+        packed = groups.inputs if key(node) == "Conv" else groups.outputs
+        gone = self.choice.gone(*packed)
+        if gone is None or gone.all():
+            return
+        kept = ~gone.reshape(groups.count, -1)
+        array = self.constants.get(use, self.program.constants[self.name(use)])
+        kept = kept[kept.any(1)]
+        places = np.nonzero(kept)[1].reshape(len(kept), -1).repeat(len(array) // len(kept), 0)
+        places = places.reshape(*places.shape, *[1] * (array.ndim - 2))
+        self.constants[use] = np.take_along_axis(array, places, 1)
 
     def bias_cuts(self, index: int) -> dict[int, Mask]:
         """What stays of each axis of a node's new bias."""

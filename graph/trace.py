@@ -18,9 +18,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from graph.evaluate import CannotEvaluate
-from graph.movement import data_inputs, move, sizes_read, slice_steps, touched
+from graph.movement import data_inputs, executable, move, sizes_read, slice_steps, touched
 from graph.program import Program, Shape, captured, key
-from graph.rules import ELEMENTWISE, MOVEMENT, signature
+from graph.rules import MOVEMENT, elementwise, signature
 from graph.signature import OPAQUE, Signature
 
 Ids = NDArray[np.int64]
@@ -47,11 +47,26 @@ class Link:
 
 @dataclass(frozen=True)
 class Read:
-    """``node`` sums over an axis of two operands: an index may go only if nothing is lost from the sum."""
+    """``node`` sums over an axis of two operands: an index may go only if nothing is lost from the sum.
+
+    Attributes:
+        left: an axis of one operand.
+        right: the axis of the other operand that has the same indices; in groups, those of one group.
+    """
 
     node: int
     left: tuple[Site, int]
     right: tuple[Site, int]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """``node`` works in ``count`` groups of as many inputs and as many outputs each."""
+
+    node: int
+    count: int
+    inputs: tuple[Site, int]
+    outputs: tuple[Site, int]
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,7 @@ class Trace:
     shapes: dict[Site, Shape] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
+    groups: list[Groups] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
     follows: dict[Use, str] = field(default_factory=dict)
     edges: dict[Use, str] = field(default_factory=dict)
@@ -173,9 +189,9 @@ class _Tracer:
             return
         known = all(name in self.program.shapes for name in [*node.input, *node.output] if name)
         if known:
-            if key(node) in ELEMENTWISE:
+            if elementwise(self.program, node):
                 return self.elementwise(index, node)
-            if key(node) in MOVEMENT:
+            if key(node) in MOVEMENT and executable(self.program, node):
                 return self.movement(index, node)
         found = signature(self.program, node) if known else None
         if found is not None:
@@ -184,8 +200,8 @@ class _Tracer:
 
     def give_up(self, index: int, node: NodeProto, why: str) -> None:
         """Nothing may leave what this node touches."""
-        for name in [*node.input, *captured(node)]:
-            self.freeze(index, name, None, why)
+        for site in [*(self.site(index, slot) for slot in range(len(node.input))), *captured(node)]:
+            self.freeze(index, site, None, why)
         for name in node.output:
             if name:
                 self.opaque(name)
@@ -315,6 +331,11 @@ class _Tracer:
                     self.trace.freezes.append(Freeze(index, site, axis, "input"))
             elif len(axes) > 1:
                 self.trace.links.append(Link(index, tuple(axes)))
+        if found.groups > 1:
+            data = self.site(index, 0), 1
+            self.trace.groups.append(Groups(index, found.groups, data, (node.output[0], 1)))
+            for axes in summed.values():
+                axes += [((index, 1), 1)] if len(axes) == 1 else []
         for letter, axes in summed.items():
             if letter not in blocked and len(axes) == 2:
                 self.trace.reads.append(Read(index, axes[0], axes[1]))

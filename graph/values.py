@@ -6,7 +6,7 @@ comparisons, Cast and MaxPool would turn NaN into false facts. ``0 * unknown = 0
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graph.evaluate import Array, CannotEvaluate
-from graph.movement import collapse, data_inputs, move, paddings
+from graph.movement import collapse, data_inputs, executable, move, paddings
 from graph.program import Program, attributes, key
-from graph.rules import ELEMENTWISE, MOVEMENT, signature
-from graph.signature import Signature
+from graph.rules import MOVEMENT, elementwise, signature
+from graph.signature import OPAQUE, Signature
 
 Mask = NDArray[np.bool_]
 
@@ -40,6 +40,14 @@ class Known:
         known = self.over(tuple(a for a in range(self.value.ndim) if a != axis))
         mask = known.mask.ravel()
         return mask, np.where(mask, known.value.ravel(), np.zeros((), known.value.dtype))
+
+    def onto(self, letters: tuple[str, ...], output: tuple[str, ...]) -> Known:
+        """What is known of an output with the same letters in the same order, whatever it does along opaque axes."""
+        mixed = tuple(axis for axis, letter in enumerate(letters) if letter == OPAQUE)
+        known = self.over(mixed)
+        sizes = dict(zip(letters, known.mask.shape, strict=True))
+        shape = [1 if letter == OPAQUE else sizes.get(letter, 1) for letter in output]
+        return Known(known.value.reshape(shape), known.mask.reshape(shape))
 
 
 @dataclass
@@ -105,6 +113,25 @@ def value_rule(*ops: str) -> Callable[[Rule], Rule]:
     return file
 
 
+def carry(
+    values: Values, node: NodeProto, found: Signature, *, zero_only: bool = False, slots: Sequence[int] = (0,)
+) -> Known | None:
+    """What is known of an output whose elements are those of the operands in ``slots``, in whatever place or mixture.
+
+    It is where all of the operands are known to be the same, or zero (``zero_only``) if a mixture keeps only that.
+    """
+    operands = [values.of(node.input[slot]) for slot in slots]
+    placed = [
+        known.onto(found.operands[slot], found.outputs[0]) for known, slot in zip(operands, slots, strict=True) if known
+    ]
+    if len(placed) < len(slots):
+        return None
+    value, mask = placed[0].value, placed[0].mask
+    for known in placed[1:]:
+        mask = mask & known.mask & (known.value == value)
+    return Known(value, mask & (value == 0) if zero_only else mask)
+
+
 def propagate(program: Program) -> Values:
     """Run the graph on the unknown input."""
     values = Values(program)
@@ -124,13 +151,13 @@ def propagate(program: Program) -> Values:
 
 def _outputs(values: Values, node: NodeProto) -> list[Known | None]:
     try:
-        if key(node) in ELEMENTWISE:
+        if elementwise(values.program, node):
             return [_elementwise(values, node)]
-        if key(node) in MOVEMENT:
+        if key(node) in MOVEMENT and executable(values.program, node):
             return _movement(values, node)
     except CannotEvaluate:
         return []
-    found = signature(values.program, node) if key(node) in RULES else None
+    found = signature(values.program, node) if key(node) in RULES and node.output[0] else None
     return [RULES[key(node)](values, node, found)] if found is not None else []
 
 
@@ -179,7 +206,7 @@ def _movement(values: Values, node: NodeProto) -> list[Known | None]:
     fill = _fill(program, node).astype(dtype) if key(node) == "Pad" else np.zeros((), dtype)
     moved = move(program, node, data, fill)
     sure = move(program, node, masks, np.ones((), np.bool_))
-    if key(node) == "Pad":
+    if key(node) == "Pad" and attributes(node).get("mode", b"constant") == b"constant":
         bordered = [any(widths) for widths in paddings(program, node)]
         if any(wide and size == 1 for wide, size in zip(bordered, data[0].shape, strict=True)):
             sure = [mask & (value == fill) for mask, value in zip(sure, moved, strict=True)]  # no border in `moved`

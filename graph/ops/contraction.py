@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
@@ -10,27 +12,34 @@ from graph.evaluate import Array, CannotEvaluate
 from graph.movement import collapse
 from graph.patches import Context, Patch, patch
 from graph.program import Program, attributes, key
-from graph.rules import shapes, signature_rule
+from graph.rules import expand, shapes, signature_rule
 from graph.signature import OPAQUE, Signature
 from graph.values import Known, Mask, Values, value_rule
+from graph.weights import weight
 
 
 @signature_rule("Conv")
-def conv(program: Program, node: NodeProto) -> str | None:
-    """Dense, or depthwise with one filter per channel."""
-    (x, weight, *_), out = shapes(program, node)
-    group = attributes(node).get("group", 1)
-    if group == 1:
+def conv(program: Program, node: NodeProto) -> str | Signature:
+    """Dense, depthwise with one filter per channel, or in groups."""
+    (x, *_), out = shapes(program, node)
+    groups = attributes(node).get("group", 1)
+    if groups == 1:
         return "n i ..., o i ..., o -> n o ..."
-    if group == x[1] == out[1] and weight[1] == 1:
+    if groups == x[1] == out[1]:
         return "n c ..., c . ..., c -> n c ..."
-    return None
+    return replace(expand(program, node, "n i ..., o . ..., o -> n o ..."), groups=groups)
 
 
 @signature_rule("ConvTranspose")
-def conv_transpose(program: Program, node: NodeProto) -> str | None:
-    """Dense only; the weight has its input channels first."""
-    return "n i ..., i o ..., o -> n o ..." if attributes(node).get("group", 1) == 1 else None
+def conv_transpose(program: Program, node: NodeProto) -> str | Signature:
+    """Like Conv, but the weight has its input channels first."""
+    (x, *_), out = shapes(program, node)
+    groups = attributes(node).get("group", 1)
+    if groups == 1:
+        return "n i ..., i o ..., o -> n o ..."
+    if groups == x[1] == out[1]:
+        return "n c ..., c . ..., c -> n c ..."
+    return replace(expand(program, node, "n i ..., i . ..., o -> n o ..."), groups=groups)
 
 
 @signature_rule("Gemm")
@@ -63,34 +72,39 @@ def matmul(program: Program, node: NodeProto) -> Signature:
 @value_rule("Conv", "ConvTranspose", "Gemm", "MatMul")
 def _contraction(values: Values, node: NodeProto, found: Signature) -> Known | None:
     """An output channel is known if every input channel with a nonzero weight in it is."""
-    slot = 0 if node.input[0] in values.program.constants else 1
-    weight, data = node.input[slot], node.input[1 - slot]
-    letters, others = found.operands[slot], found.operands[1 - slot]
-    if weight not in values.program.constants:
-        return _zeros(values, node, found)
-    born = [letter for letter in letters if letter in found.outputs[0] and letter != OPAQUE]
-    if len(born) != 1 or not values.finite(weight) or (slot == 0 and len(node.input) > 2):
+    constant = weight(values.program, node, found)
+    if constant is None:
+        return _zeros(values, node, found) if found.summed else _depthwise(values, node)
+    bias = _bias(values, node, values.program.shapes[node.output[0]][constant.made])
+    if bias is None or not values.finite(constant.name) or (constant.slot == 0 and len(node.input) > 2):
         return None
-    out_axis = letters.index(born[0])
-    bias = _bias(values, node, values.program.shapes[weight][out_axis])
-    if bias is None:
-        return None
-    if found.summed:  # one letter: that of the input channels
-        (letter,) = found.summed
-        axis = letters.index(letter)
-        mask, value = _read(values, node, data, others.index(letter))
-        used = values.nonzero(weight, tuple(sorted((out_axis, axis))))
-        sure = ~((used.T if out_axis > axis else used) & ~mask).any(1)
-        total = column_sums(values, weight, out_axis, axis) @ value if value.any() else np.zeros(1)
-    else:  # depthwise
-        mask, value = _read(values, node, data, others.index(born[0]))
-        sure = mask | ~values.nonzero(weight, (out_axis,))
-        array = values.program.constants[weight].astype(np.float64)
-        total = array.sum(tuple(range(1, array.ndim))) * value
+    (letter,) = found.summed  # that of the input channels
+    axis = found.operands[1 - constant.slot].index(letter)
+    mask, value = _read(values, node, node.input[1 - constant.slot], axis)
+    unsure = constant.used(values) & ~mask.reshape(constant.groups, 1, -1)
     attribute = attributes(node)
-    total = attribute.get("alpha", 1.0) * total + attribute.get("beta", 1.0) * bias
-    shape = [-1 if letter == born[0] else 1 for letter in found.outputs[0]]
-    return Known(total.astype(values.program.constants[weight].dtype).reshape(shape), np.asarray(sure).reshape(shape))
+    total = attribute.get("alpha", 1.0) * constant.total(values, value) + attribute.get("beta", 1.0) * bias
+    return _per_channel(values, node, constant.made, ~unsure.any(2).ravel(), total)
+
+
+def _depthwise(values: Values, node: NodeProto) -> Known | None:
+    """An output channel is known if its input channel is, or if its filter is zero."""
+    program, name = values.program, node.input[1]
+    bias = _bias(values, node, program.shapes[node.output[0]][1])
+    if bias is None or name not in program.constants or not values.finite(name):
+        return None
+    mask, value = _read(values, node, node.input[0], 1)
+    array = program.constants[name]
+    total = array.sum(tuple(range(1, array.ndim)), dtype=np.float64) * value + bias
+    return _per_channel(values, node, 1, mask | ~values.nonzero(name, (0,)), total)
+
+
+def _per_channel(values: Values, node: NodeProto, axis: int, mask: Mask, value: NDArray[np.float64]) -> Known:
+    """One value per index of ``axis`` of the output."""
+    out = node.output[0]
+    shape = [-1 if place == axis else 1 for place in range(len(values.program.shapes[out]))]
+    constants = [values.program.constants[name] for name in node.input if name in values.program.constants]
+    return Known(value.astype(constants[0].dtype).reshape(shape), mask.reshape(shape))
 
 
 def _zeros(values: Values, node: NodeProto, found: Signature) -> Known | None:
@@ -131,13 +145,6 @@ def _bias(values: Values, node: NodeProto, size: int) -> NDArray[np.float64] | N
     return np.broadcast_to(value.ravel().astype(np.float64), size)
 
 
-def column_sums(values: Values, weight: str, out_axis: int, axis: int) -> NDArray[np.float64]:
-    """Weights summed over everything but (output, input) channel, float64 [out, in]."""
-    array = values.program.constants[weight].astype(np.float64)
-    sums: NDArray[np.float64] = array.sum(tuple(a for a in range(array.ndim) if a not in (out_axis, axis)))
-    return sums.T if out_axis > axis else sums
-
-
 def padded(node: NodeProto) -> bool:
     """Whether a convolution or pooling op may see elements outside its input."""
     attribute = attributes(node)
@@ -150,9 +157,10 @@ def absorbs_border(node: NodeProto) -> bool:
 
 
 @patch("Conv")
-def _conv(context: Context) -> Patch:
-    group = attributes(context.node).get("group", 1)
-    if group == 1:
+@patch("ConvTranspose")
+def _group(context: Context) -> Patch:
+    """As many groups as have any channel left."""
+    groups = attributes(context.node).get("group", 1)
+    if groups == 1:
         return Patch()
-    channels = int(context.kept(0, 1).sum())
-    return Patch(attributes={"group": group * channels // context.shape[1]})
+    return Patch(attributes={"group": int(context.kept(0, 1).reshape(groups, -1).any(1).sum())})

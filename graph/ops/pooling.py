@@ -1,16 +1,14 @@
-"""Pooling, reductions and resizing: positions are mixed, channels stay apart."""
+"""Pooling and reductions: positions are mixed, channels stay apart."""
 
 from __future__ import annotations
 
-import numpy as np
 from onnx import NodeProto
 
 from graph.ops.contraction import padded
-from graph.patches import Context, Patch, patch
 from graph.program import Program, attributes, key
 from graph.rules import SIGNATURES, along, signature_rule, single
 from graph.signature import OPAQUE, Signature
-from graph.values import Known, Values, value_rule
+from graph.values import Known, Values, carry, value_rule
 
 REDUCTIONS = ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
 
@@ -25,19 +23,10 @@ def max_pool(program: Program, node: NodeProto) -> str | None:
     return "n c ... -> n c ..." if single(node) else None
 
 
-@signature_rule("Resize", "Upsample")
-def resize(program: Program, node: NodeProto) -> Signature:
-    """Mixes the axes whose size changes; ``tf_crop_and_resize`` may change an axis and keep its size."""
-    before, after = program.shapes[node.input[0]], program.shapes[node.output[0]]
-    crops = attributes(node).get("coordinate_transformation_mode", b"") == b"tf_crop_and_resize"
-    blocked = {axis for axis, (old, new) in enumerate(zip(before, after, strict=True)) if old != new or crops}
-    return along(program, node, blocked)
-
-
 @signature_rule(*(f"Reduce{name}" for name in REDUCTIONS))
 def reduce(program: Program, node: NodeProto) -> Signature | None:
     """Mixes the reduced axes; the others stay what they are."""
-    before, after = program.shapes[node.input[0]], program.shapes[node.output[0]]
+    rank = len(program.shapes[node.input[0]])
     attribute = attributes(node)
     axes = attribute.get("axes")
     if axes is None and len(node.input) > 1 and node.input[1]:
@@ -46,13 +35,29 @@ def reduce(program: Program, node: NodeProto) -> Signature | None:
             return None
         axes = [int(axis) for axis in known.ravel()]
     if not axes:
-        axes = [] if attribute.get("noop_with_empty_axes") else list(range(len(before)))
-    reduced = {axis % len(before) for axis in axes}
-    into = tuple(OPAQUE if axis in reduced else f"a{axis}" for axis in range(len(before)))
-    out = into if attribute.get("keepdims", 1) else tuple(letter for letter in into if letter != OPAQUE)
-    if len(out) != len(after):
-        return None
-    rest = tuple(tuple([OPAQUE] * len(program.shapes.get(name, ()))) for name in node.input[1:])
+        axes = [] if attribute.get("noop_with_empty_axes") else list(range(rank))
+    return _without(program, node, {axis % rank for axis in axes})
+
+
+@signature_rule("ArgMax", "ArgMin")
+def place(program: Program, node: NodeProto) -> Signature:
+    """Mixes one axis (the first by default)."""
+    rank = len(program.shapes[node.input[0]])
+    return _without(program, node, {attributes(node).get("axis", 0) % rank})
+
+
+@signature_rule("CumProd", "CumSum")
+def accumulate(program: Program, node: NodeProto) -> Signature | None:
+    """Mixes the axis that it sums along, which must be known."""
+    axis = program.constants.get(node.input[1])
+    rank = len(program.shapes[node.input[0]])
+    return None if axis is None else along(program, node, {int(axis.ravel()[0]) % rank})
+
+
+def _without(program: Program, node: NodeProto, reduced: set[int]) -> Signature:
+    """Signature of an op that sums up the ``reduced`` axes, which have size 1 in its output, or are no more."""
+    into, *rest = along(program, node, reduced).operands
+    out = into if attributes(node).get("keepdims", 1) else tuple(letter for letter in into if letter != OPAQUE)
     return Signature((into, *rest), (out,))
 
 
@@ -65,38 +70,7 @@ def _average(values: Values, node: NodeProto, found: Signature) -> Known | None:
     return carry(values, node, found, zero_only=bool(spoiled))
 
 
-@value_rule("Resize", "Upsample")
-def _resize(values: Values, node: NodeProto, found: Signature) -> Known | None:
-    """Repeating keeps a constant, interpolation keeps it up to rounding; outside its input it has another value."""
-    attribute = attributes(node)
-    if attribute.get("coordinate_transformation_mode", b"") == b"tf_crop_and_resize":
-        return None
-    return carry(values, node, found, zero_only=attribute.get("mode", b"nearest") != b"nearest")
-
-
-@value_rule("ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare", "GlobalLpPool", "LpPool")
+@value_rule("CumSum", "GlobalLpPool", "LpPool", "ReduceL1", "ReduceL2", "ReduceProd", "ReduceSum", "ReduceSumSquare")
 def _zero_keeping(values: Values, node: NodeProto, found: Signature) -> Known | None:
-    """Sums keep zeros."""
+    """Sums and products keep zeros."""
     return carry(values, node, found, zero_only=True)
-
-
-def carry(values: Values, node: NodeProto, found: Signature, zero_only: bool) -> Known | None:
-    """What is known of the first input, over the axes that are mixed; `zero_only` if they are summed."""
-    known = values.of(node.input[0])
-    if known is None:
-        return None
-    mixed = tuple(axis for axis, letter in enumerate(found.operands[0]) if letter == OPAQUE)
-    known = known.over(mixed)
-    value, mask = known.value, known.mask & (known.value == 0) if zero_only else known.mask
-    if len(found.outputs[0]) != value.ndim:  # the reduced axes are gone
-        value, mask = value.squeeze(mixed), mask.squeeze(mixed)
-    return Known(value, mask)
-
-
-@patch("Resize")
-def _resize_patch(context: Context) -> Patch:
-    sizes = context.constant(3)
-    if sizes is None or not sizes.size or attributes(context.node).get("axes"):
-        return Patch()
-    gone = [context.out_shape[axis] - int(context.kept_out(0, axis).sum()) for axis in range(len(sizes))]
-    return Patch(inputs={3: sizes - np.array(gone, sizes.dtype)})

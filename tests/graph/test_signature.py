@@ -54,6 +54,7 @@ def test_every_op_is_in_one_table_and_known_to_onnx() -> None:
     [
         ("Conv(x, w)", {"i"}, ("n", "o", OPAQUE, OPAQUE)),
         ("Conv<group=4>(x, d)", set(), ("n", "c", OPAQUE, OPAQUE)),
+        ("Conv<group=2>(x, g)", {"i"}, ("n", "o", OPAQUE, OPAQUE)),
         ("MaxPool<kernel_shape=[2,2]>(x)", set(), ("n", "c", OPAQUE, OPAQUE)),
         ("Softmax<axis=1>(x)", set(), ("a0", OPAQUE, "a2", "a3")),
         ("ReduceMean<keepdims=0>(x, axes)", set(), ("a0", "a1")),
@@ -71,7 +72,6 @@ def test_signatures_of_nodes(node: str, summed: set[str], output: tuple[str, ...
 @pytest.mark.parametrize(
     "node",
     [
-        "Conv<group=2>(x, g)",
         "y, p, q = BatchNormalization<training_mode=1>(x, s, s, s, s)",
         "y, i = MaxPool<kernel_shape=[2,2]>(x)",
         "CumSum(x, one)",
