@@ -1,4 +1,4 @@
-"""A penalty of one's own, registered and then used by name: the elastic net (Zou and Hastie, 2005)."""
+"""A penalty of one's own, registered and then used by name: capped L1 (Zhang, J. Mach. Learn. Res. 11, 2010)."""
 
 from __future__ import annotations
 
@@ -6,44 +6,38 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from compress.errors import UserError
-from compress.penalties import PENALTIES
+from compress.penalties import PENALTIES, Separable
 from compress.train import TrainConfig, train
 
-RIDGE = 0.1
 
-
-@PENALTIES.register("elastic-net")
+@PENALTIES.register("capped-l1")
 @dataclass(frozen=True)
-class ElasticNet:
-    """p(v) = strength (|v| + RIDGE v^2 / 2): L1 with a ridge."""
+class CappedL1(Separable):
+    """f(x) = strength min(x, cap), x = |v|; `Separable` makes value, subgradient and prox of the three formulas."""
 
     strength: float
+    cap: float = 1.0
 
-    def value(self, v: Tensor) -> Tensor:
-        """The sum of p over all elements."""
-        return self.strength * (v.abs() + RIDGE * v.square() / 2).sum()
+    def _value(self, x: Tensor) -> Tensor:
+        return self.strength * x.clamp(max=self.cap)
 
-    def subgradient(self, v: Tensor) -> Tensor:
-        """Strength times (sign(v) + RIDGE v)."""
-        return self.strength * (v.sign() + RIDGE * v)
+    def _slope(self, x: Tensor) -> Tensor:
+        return self.strength * (x < self.cap)
 
-    def prox(self, v: Tensor, step: float) -> Tensor:
-        """sign(v) max(|v| - step strength, 0) / (1 + step strength RIDGE): soft thresholding, divided."""
-        shrunk = v.sign() * (v.abs() - step * self.strength).clamp(min=0)
-        return shrunk / (1 + step * self.strength * RIDGE)
-
-    def check(self, step: float) -> None:
-        """Convex: any positive step will do."""
-        if self.strength < 0 or not step > 0:
-            raise UserError(f"elastic-net needs strength >= 0 and step > 0, not {self.strength:g}, {step:g}")
+    def _shrink(self, x: Tensor, step: float) -> Tensor:
+        """The better one of the two local minimisers: below the cap, and above it."""
+        below = (x - step * self.strength).clamp(min=0, max=self.cap)
+        above = x.clamp(min=self.cap)
+        costs = [self._value(y) + (y - x).square() / (2 * step) for y in (below, above)]
+        return torch.where(costs[0] <= costs[1], below, above)
 
 
 def main(folder: str) -> None:
     config = TrainConfig(
-        model="resnet20", penalty="elastic-net", target=0.3, epochs=2, train_limit=400, out=Path(folder)
+        model="resnet20", penalty="capped-l1:cap=0.8", target=0.3, epochs=2, train_limit=400, out=Path(folder)
     )
     summary = train(config)
     print(f"{summary.zeros:.0%} of the channels are zero, by {summary.reached_by}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +12,21 @@ from compress.cli.app import DataDir, DataName, JsonPath, Quiet, check_outputs, 
 from compress.errors import UserError
 from compress.files import read_toml
 
+if TYPE_CHECKING:
+    from compress.train import Summary
+
 MODEL_HELP = "vgg19, resnet20, densenet40, ..., torchvision:NAME or module:callable."
+METHOD_HELP = (
+    "proximal-slimming, proximal-gradient, network-slimming, variational-slimming (no penalty but its own) or sgd."
+)
+PENALTY_HELP = (
+    "What pulls the scales to zero: l1, elastic-net, mcp, scad, tl1, log-sum, lp or l0; "
+    "with a shape as in mcp:edge=0.5, scad:edge=1,a=3.7, lp:p=2/3."
+)
 STRENGTH_HELP = "Of the penalty; auto finds it so that the target is met."
 TARGET_HELP = "Fraction of the channels to become zero."
+FLOOR_HELP = "Fraction of each layer's channels that the target leaves alive; one channel at least."
+PATH_HELP = "Growing strengths to train with in turn, each from the weights before, in RUN/1, RUN/2, ..."
 LIMIT_HELP = "Only so many training images, for a quick trial."
 CONFIG_HELP = "Defaults; options given here override it."
 
@@ -25,11 +37,13 @@ def train(
     model: Annotated[str | None, typer.Option(metavar="M", help=MODEL_HELP)] = None,
     data: DataName = None,
     data_dir: DataDir = None,
-    method: Annotated[str | None, typer.Option(help="proximal-slimming, network-slimming or sgd.")] = None,
-    penalty: Annotated[str | None, typer.Option(help="What pulls the scales to zero: l1.")] = None,
+    method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
+    penalty: Annotated[str | None, typer.Option(metavar="P[:SHAPE=X]", help=PENALTY_HELP)] = None,
     strength: Annotated[str | None, typer.Option(metavar="auto|X", help=STRENGTH_HELP)] = None,
+    path: Annotated[str | None, typer.Option(metavar="X,Y,...", help=PATH_HELP)] = None,
     beta: Annotated[float | None, typer.Option(help="Coupling of the scales and their copies.")] = None,
     target: Annotated[float | None, typer.Option(metavar="SPARSITY", help=TARGET_HELP)] = None,
+    floor: Annotated[float | None, typer.Option(metavar="FRACTION", help=FLOOR_HELP)] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Initial learning rate.")] = None,
@@ -53,13 +67,14 @@ def train(
     """
     given = {
         "model": model, "data": data, "data_dir": data_dir, "method": method, "penalty": penalty,
-        "strength": _strength(strength), "beta": beta, "target": target, "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "momentum": momentum, "nesterov": nesterov,
+        "strength": _strength(strength), "beta": beta, "target": target, "floor": floor,
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "nesterov": nesterov,
         "weight_decay": weight_decay, "schedule": schedule, "init": init, "device": device,
         "precision": precision, "seed": seed, "train_limit": train_limit, "out": folder,
     }  # fmt: skip
+    strengths = _strengths(path, strength)
     if config is None and resume:
-        config = folder / "config.toml"
+        config = folder / ("1/config.toml" if strengths else "config.toml")
         if not config.exists():
             raise UserError(f"nothing to resume in {folder}: it holds no run")
     settings = read_toml(config) if config is not None else {}
@@ -70,15 +85,34 @@ def train(
     from compress import train as trainer
     from compress.progress import Silent, progress
 
-    summary = trainer.train(
-        trainer.TrainConfig.from_dict(settings, f"{config} or the command line" if config else "the command line"),
-        resume=resume,
-        progress=Silent() if quiet else progress(),
-    )
+    wanted = trainer.TrainConfig.from_dict(settings, f"{config} or the command line" if config else "the command line")
+    watch = Silent() if quiet else progress()
+    if strengths:
+        summaries = trainer.train_path(wanted, strengths, resume=resume, progress=watch)
+        for number, (each, summary) in enumerate(zip(strengths, summaries, strict=True), start=1):
+            _tell(f"{folder / str(number)}: strength {each:g}", summary)
+        write_json(json_path, {"path": [asdict(summary) for summary in summaries]})
+    else:
+        summary = trainer.train(wanted, resume=resume, progress=watch)
+        _tell(f"{folder}", summary)
+        write_json(json_path, asdict(summary))
+
+
+def _tell(what: str, summary: Summary) -> None:
     test, held_out = 100 * summary.test_accuracy, 100 * summary.validation_accuracy
     zeros = f"{summary.zeros:.1%} of the channels are zero"
-    say(f"{folder}: {zeros}, test accuracy {test:.2f} % (held-out {held_out:.2f} %)")
-    write_json(json_path, asdict(summary))
+    say(f"{what}: {zeros}, test accuracy {test:.2f} % (held-out {held_out:.2f} %)")
+
+
+def _strengths(path: str | None, strength: str | None) -> list[float]:
+    if path is None:
+        return []
+    if strength is not None:
+        raise UserError("--path names the strengths: leave --strength out")
+    try:
+        return [float(part) for part in path.split(",")]
+    except ValueError:
+        raise UserError(f"--path {path}: give strengths, such as 0.01,0.03,0.1") from None
 
 
 def _strength(text: str | None) -> str | float | None:

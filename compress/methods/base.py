@@ -24,6 +24,7 @@ class Plan:
         target: fraction of all BatchNorm channels to end at zero.
         steps: optimiser steps in the whole training.
         rate: learning rate of a step, counted from 0.
+        floor: fraction of every layer's channels that the target leaves alive; one channel at least.
         beta: coupling of a method that splits variables.
         fresh: the model starts from random weights, not from a checkpoint.
         seed: of all that is random.
@@ -34,9 +35,15 @@ class Plan:
     target: float
     steps: int
     rate: Callable[[int], float]
+    floor: float = 0.05
     beta: float = 100.0
     fresh: bool = True
     seed: int = 0
+
+    @property
+    def highest_rate(self) -> float:
+        """Largest learning rate of any step."""
+        return max(map(self.rate, range(self.steps)))
 
 
 class Method:
@@ -50,7 +57,7 @@ class Method:
         """Begin a training of ``model`` by ``optimizer``."""
         self.optimizer = optimizer
         self.plan = plan
-        self.scales = Scales(model)
+        self.scales = Scales(model, plan.floor)
 
     def loss_terms(self, model: nn.Module, features: Tensor) -> Tensor | float:
         """Scalar to be added to the loss of a batch, whose outputs are ``features``."""

@@ -2,6 +2,7 @@
 
 from compress.train.config import TrainConfig
 from compress.train.loop import train
+from compress.train.path import train_path
 from compress.train.run import Summary, load_run
 
-__all__ = ["Summary", "TrainConfig", "load_run", "train"]
+__all__ = ["Summary", "TrainConfig", "load_run", "train", "train_path"]

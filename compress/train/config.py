@@ -23,10 +23,11 @@ class TrainConfig(BaseModel):
         data: name of a data set.
         data_dir: its folder, where it has one.
         method: name of a compression method.
-        penalty: name of the penalty on the scales.
+        penalty: name of the penalty on the scales, with its shape if that is not the default: "mcp:edge=0.5".
         strength: of the penalty, or "auto": found on the way so that the target is met.
         beta: coupling of scales and their copies in proximal-slimming.
         target: fraction of the BatchNorm channels to become zero.
+        floor: fraction of each layer's channels that a target leaves alive; one channel at least.
         epochs: passes over the training images.
         schedule: of the learning rate, see `learning_rate`.
         init: checkpoint to start from.
@@ -47,6 +48,7 @@ class TrainConfig(BaseModel):
     strength: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     beta: float = Field(100.0, gt=0)
     target: float = Field(0.5, ge=0, lt=1)
+    floor: float = Field(0.05, ge=0, lt=1)
     epochs: int = Field(160, ge=1)
     batch_size: int = Field(64, ge=2)
     lr: float = Field(0.1, gt=0)

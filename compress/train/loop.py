@@ -6,6 +6,7 @@ import time
 
 from torch import Tensor
 
+from compress.penalties import resolved
 from compress.progress import Progress, Silent
 from compress.train.config import TrainConfig
 from compress.train.device import pick_device
@@ -29,7 +30,8 @@ def train(config: TrainConfig, *, resume: bool = False, progress: Progress | Non
         UserError: a name is unknown, a file is missing or does not fit, the folder cannot be written,
             or the loss is no longer finite.
     """
-    config = config.model_copy(update={"device": pick_device(config.device)})
+    settled = {"device": pick_device(config.device), "penalty": resolved(config.penalty)}
+    config = config.model_copy(update=settled)
     progress = progress or Silent()
     run = Run(config.out)
     state = run.reopen(config) if resume else None

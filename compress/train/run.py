@@ -87,11 +87,12 @@ class Run:
         if not self.checkpoint.exists():
             raise UserError(f"nothing to resume in {self.folder}: it has no {CHECKPOINT}")
         state = read_run(self.folder)
-        before, now = state["config"], json.loads(config.model_dump_json())
+        earlier = TrainConfig.from_dict(state["config"], str(self.checkpoint))
+        before, now = (json.loads(each.model_dump_json()) for each in (earlier, config))
         for key in now:
-            if key not in PORTABLE and before.get(key) != now[key]:
+            if key not in PORTABLE and before[key] != now[key]:
                 raise UserError(
-                    f"cannot resume {self.folder}: {key} was {before.get(key)!r} and is now {now[key]!r}; "
+                    f"cannot resume {self.folder}: {key} was {before[key]!r} and is now {now[key]!r}; "
                     "give the same settings, or start a new run in another --out"
                 )
         self.metrics = [line for line in self._read_log() if line["epoch"] <= state["epoch"]]

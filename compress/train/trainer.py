@@ -19,7 +19,7 @@ from compress.errors import UserError
 from compress.methods import METHODS, Plan
 from compress.models import build
 from compress.models.check import check_fits
-from compress.penalties import PENALTIES
+from compress.penalties import parse
 from compress.train import checkpoint
 from compress.train.config import TrainConfig
 from compress.train.evaluate import accuracy
@@ -43,7 +43,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, *, resumed: bool = False) -> None:
         self.config = config
         self.method = METHODS.get(config.method)()
-        penalty = PENALTIES.get(config.penalty)
+        penalty = parse(config.penalty)
         self.data = datasets.load(config.data, config.data_dir)
         spec = self.data.spec
         torch.manual_seed(config.seed)
@@ -74,6 +74,7 @@ class Trainer:
             target=config.target,
             steps=self.steps,
             rate=self.rate,
+            floor=config.floor,
             beta=config.beta,
             fresh=config.init is None,
             seed=config.seed,

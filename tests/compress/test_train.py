@@ -18,9 +18,8 @@ from compress.data.digits import digits
 from compress.errors import UserError
 from compress.files import write_text
 from compress.methods import METHODS
-from compress.methods.scales import floor
 from compress.progress import Lines, Silent, Terminal
-from compress.train import Summary, TrainConfig, load_run, train
+from compress.train import Summary, TrainConfig, load_run, train, train_path
 from compress.train.recalibrate import recalibrate
 from compress.train.schedule import learning_rate
 from compress.train.trainer import Trainer
@@ -80,7 +79,7 @@ def test_auto_strength_reaches_the_target_and_heals(target: float, config: Calla
     channels = sum(total for _, total in summary.widths.values())
     assert summary.zeros == round(target * channels) / channels
     assert summary.reached_by == "prox"
-    assert all(alive >= floor(total) for alive, total in summary.widths.values())
+    assert all(alive >= math.ceil(0.05 * total) for alive, total in summary.widths.values())
     assert [line["zeros"] == summary.zeros for line in log(run)[3:]] == [True] * 3
     assert summary.validation_accuracy == summary.accuracy_before_zeroing > 0.5
 
@@ -93,6 +92,29 @@ def test_network_slimming_cuts_and_fine_tuning_keeps_the_cut(
     tuned = train(config(method="sgd", init=tmp_path / "run", lr=0.02, out=tmp_path / "tuned"))
     assert tuned.widths == cut.widths
     assert tuned.validation_accuracy >= cut.validation_accuracy
+
+
+def test_a_path_goes_from_dense_to_sparse_and_can_be_interrupted(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    strengths = [0.5, 8.0, 30.0]
+    through, stopped = (config(epochs=2, out=tmp_path / name) for name in ("a", "b"))
+    expected = train_path(through, strengths)
+    zeros = [summary.zeros for summary in expected]
+    assert zeros == sorted(zeros) and zeros[0] < zeros[-1]
+    written = json.loads((tmp_path / "a" / "path.json").read_text())
+    assert [entry["strength"] for entry in written["path"]] == strengths
+    assert [entry["test_accuracy"] for entry in written["path"]] == [summary.test_accuracy for summary in expected]
+    with pytest.raises(KeyboardInterrupt):
+        train_path(stopped, strengths, progress=Interruption(after=14))
+    resumed = train_path(stopped, strengths, resume=True)
+    assert [{**vars(s), "seconds": 0} for s in resumed] == [{**vars(s), "seconds": 0} for s in expected]
+
+
+@pytest.mark.parametrize("strengths", [[], [0.0, 1.0], [1.0, 0.5], [1.0, 1.0]])
+def test_a_path_that_does_not_grow_is_refused(strengths: list[float], config: Callable[..., TrainConfig]) -> None:
+    with pytest.raises(UserError, match="growing strengths"):
+        train_path(config(), strengths)
 
 
 # ---- a run's folder -------------------------------------------------------------------------------------
@@ -120,6 +142,14 @@ def test_a_run_leaves_its_four_files_and_can_be_loaded(config: Callable[..., Tra
     trainer = Trainer(run)
     trainer.model = model
     assert trainer.accuracy(trainer.data.test) == summary.test_accuracy
+
+
+def test_the_written_configuration_says_the_shape_of_the_penalty(config: Callable[..., TrainConfig]) -> None:
+    run = config(epochs=1, penalty="mcp")
+    train(run)
+    assert TrainConfig.from_toml(run.out / "config.toml").penalty == "mcp:edge=1.0"
+    train(config(epochs=1, penalty="mcp:edge=1"), resume=True)
+    assert "penalty was 'mcp:edge=1.0'" in refused(config(epochs=1, penalty="mcp:edge=2"), resume=True)
 
 
 def test_same_seed_same_weights_and_another_seed_others(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
@@ -183,6 +213,17 @@ def test_lines_beyond_the_checkpoint_are_dropped(config: Callable[..., TrainConf
     assert log(run)[1]["loss"] != 9.0
 
 
+def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(config: Callable[..., TrainConfig]) -> None:
+    run = config()
+    with pytest.raises(KeyboardInterrupt):
+        train(run, progress=Interruption(after=6))
+    state = checkpoint(run)
+    del state["config"]["floor"]
+    torch.save(state, run.out / "checkpoint.pt")
+    train(run, resume=True)
+    assert [line["epoch"] for line in log(run)] == [1, 2, 3, 4]
+
+
 def test_resuming_a_finished_run_trains_nothing_and_repeats_its_summary(
     config: Callable[..., TrainConfig],
 ) -> None:
@@ -223,7 +264,10 @@ def test_a_full_disk_is_a_user_error_and_the_run_goes_on_later(
     ("changes", "expected"),
     [
         ({"method": "network-sliming"}, "did you mean 'network-slimming'?"),
-        ({"penalty": "l2"}, "did you mean 'l1'?"),
+        ({"penalty": "scat"}, "did you mean 'scad'?"),
+        ({"penalty": "lp:p=2"}, "p must lie between 0 and 1"),
+        ({"penalty": "mcp:edge=0.001", "strength": 5.0}, "the strength must stay below 0.11"),
+        ({"penalty": "l0", "method": "network-slimming"}, "no slope"),
         ({"model": "densenet4"}, "did you mean 'densenet40'?"),
         ({"data": "digit"}, "did you mean 'digits'?"),
         ({"device": "abacus"}, "device 'abacus'"),
