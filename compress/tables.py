@@ -42,13 +42,13 @@ def sizes(certificate: Certificate, title: str = "size") -> Table:
 def removed(certificate: Certificate) -> Table | None:
     """What went, and why; None if nothing did."""
     rows = [(row.channels, row.reason, _some(row.tensors), _some(row.absorbed_into)) for row in certificate.removed]
-    return _largest("removed", rows, "reason", "tensors", "absorbed into")
+    return _largest("removed", rows, "channels", "reason", "tensors", "absorbed into")
 
 
 def kept(certificate: Certificate) -> Table | None:
     """What stayed although it is dead; None if nothing did."""
     rows = [(row.channels, row.reason, row.op, _some(row.tensors)) for row in certificate.kept_zero]
-    return _largest("kept although dead", rows, "reason", "op", "tensors")
+    return _largest("kept although dead", rows, "channels", "reason", "op", "tensors")
 
 
 def frozen(certificate: Certificate) -> Table | None:
@@ -59,43 +59,52 @@ def frozen(certificate: Certificate) -> Table | None:
     rows = [
         (sum(channels for channels, _ in ops), why, _some([op for _, op in ops])) for (_, why), ops in kinds.items()
     ]
-    return _largest("frozen", rows, "why", "op")
+    return _largest("frozen", rows, "channels", "why", "op")
 
 
 def totals(found: Inventory) -> Table:
-    """Parameters and MACs, and how many channel classes may go."""
-    made = table("size", "", "")
-    made.add_row("parameters", f"{found.size.parameters:,}")
-    made.add_row("MACs", f"{found.size.macs:,}")
-    made.add_row("channel classes that may go", f"{sum(family.classes for family in found.offered):,}")
+    """Parameters and MACs, and how many parameters and channels may go."""
+    made = table("size", "", "", "share")
+    total, free = found.size.parameters, sum(family.parameters for family in found.offered)
+    made.add_row("MACs", f"{found.size.macs:,}", "")
+    made.add_row("parameters", f"{total:,}", "")
+    made.add_row("  of channels that may go", f"{free:,}", f"{free / total:.1%}" if total else "-")
+    made.add_row("  held back", f"{total - free:,}", f"{1 - free / total:.1%}" if total else "-")
+    made.add_row("channel classes that may go", f"{sum(family.classes for family in found.offered):,}", "")
     return made
 
 
 def offered(found: Inventory) -> Table | None:
     """Groups of channel classes; None if there are none."""
-    return _largest("may go", [(family.classes, _some(family.tensors)) for family in found.offered], "tensors")
+    rows = [(each.parameters, f"{each.classes:,}", _some(each.tensors)) for each in found.offered]
+    return _largest("may go", rows, "parameters", "channels", "tensors")
 
 
 def held(found: Inventory) -> Table | None:
     """What keeps other channels; None if nothing does."""
-    rows = [(each.channels, f"{each.parameters:,}", each.reason, each.op) for each in found.held]
-    return _largest("held back", rows, "parameters", "reason", "op")
+    rows = [(each.parameters, f"{each.channels:,}", each.why or each.reason, each.op) for each in found.held]
+    return _largest("held back", rows, "parameters", "channels", "reason", "op")
 
 
 def parity(result: Parity) -> Table:
     """Differences per output."""
     title = f"agreement on {result.inputs:,} inputs ({result.provider})"
-    made = table(title, "output", "max abs", "max rel", "same argmax", left=("output",))
+    headings = ("output", "max abs", "max rel", "mean abs", "mean rel", "cosine", "same argmax")
+    made = table(title, *headings, left=("output",))
     for output in result.outputs:
+        differences = (output.max_abs, output.max_rel, output.mean_abs, output.mean_rel)
         same = f"{output.argmax_equal:,} / {output.rows:,}" if output.rows else "-"
-        made.add_row(output.name, f"{output.max_abs:.3g}", f"{output.max_rel:.3g}", same)
+        made.add_row(output.name, *(f"{each:.2g}" for each in differences), f"{output.cosine:.6f}", same)
     return made
 
 
 def accuracy(result: PairedAccuracy) -> Table:
     """Accuracy of both models on the same images."""
-    title = f"accuracy on {result.reference.total:,} test images (McNemar's p = {result.p_value:.3g})"
-    made = table(title, "", "correct", "percent", "only this one")
+    metric = result.reference.metric
+    plain = metric == "accuracy"
+    test, headings = ("McNemar's", ("correct", "only this one")) if plain else ("sign test's", ("perfect", "better"))
+    title = f"{metric} on {result.reference.total:,} test images ({test} p = {result.p_value:.3g})"
+    made = table(title, "", headings[0], "percent", headings[1])
     for name, each, alone in (
         ("against", result.reference, result.lost),
         ("model", result.candidate, result.gained),
@@ -152,17 +161,19 @@ def names(result: BenchResult) -> tuple[str, str]:
     return (first, second) if first != second else (str(paths[0]), str(paths[1]))
 
 
-def _largest(title: str, rows: Sequence[tuple[int, *tuple[str, ...]]], *headings: str) -> Table | None:
-    """The rows of the most channels, without columns that are empty; None if there are no rows."""
+def _largest(title: str, rows: Sequence[tuple[int, *tuple[str, ...]]], first: str, *headings: str) -> Table | None:
+    """The rows with the largest ``first`` entries, without columns that are empty; None if there are no rows."""
     if not rows:
         return None
     used = [place for place in range(len(headings)) if any(row[1 + place] for row in rows)]
-    made = table(title, "channels", *(headings[place] for place in used), left=headings)
+    made = table(title, first, *(headings[place] for place in used), left=set(headings) - {"channels"})
     rows = sorted(rows, key=lambda row: -row[0])
-    for channels, *texts in rows[:MOST]:
-        made.add_row(f"{channels:,}", *(texts[place] for place in used))
+    for count, *texts in rows[:MOST]:
+        made.add_row(f"{count:,}", *(texts[place] for place in used))
     if len(rows) > MOST:
-        made.add_row(f"{sum(row[0] for row in rows[MOST:]):,}", f"{len(rows) - MOST} more")
+        rest = [""] * len(used)
+        rest[-1] = f"{len(rows) - MOST} more"
+        made.add_row(f"{sum(row[0] for row in rows[MOST:]):,}", *rest)
     return made
 
 

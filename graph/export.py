@@ -7,7 +7,6 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from onnx import ModelProto
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from graph.errors import ModelError
 from graph.io import digest
+from graph.metadata import strip_exporter_metadata
 
 OPSET = 20
 
@@ -71,20 +71,6 @@ def export(
     model.graph.name = name
     model.graph.name = f"{name}-{digest(model)[:12]}"
     return model
-
-
-def strip_exporter_metadata(model: ModelProto) -> None:
-    """Remove what the exporter notes down for itself, absolute paths of the building machine among it."""
-    graph = model.graph
-    entries: list[Any] = [model, graph, *graph.node, *graph.initializer]
-    entries += [*graph.input, *graph.output, *graph.value_info]
-    for entry in entries:
-        for place in reversed(range(len(entry.metadata_props))):
-            key = entry.metadata_props[place].key
-            if key == "namespace" or key.startswith("pkg."):
-                del entry.metadata_props[place]
-    for node in graph.node:
-        node.doc_string = ""
 
 
 @contextlib.contextmanager

@@ -2,18 +2,23 @@
 
 from runtime.accuracy import Accuracy, PairedAccuracy, accuracy, paired_accuracy
 from runtime.bench import BenchResult, bench
+from runtime.cases import random_cases
+from runtime.differences import Differences, compare
 from runtime.environment import channel_block, environment
 from runtime.errors import SessionError
 from runtime.feeds import batch_size, random_feeds, real_feeds
 from runtime.measure import Plan, Samples, measure
-from runtime.parity import OutputParity, Parity, compare
-from runtime.session import Session, Settings, Value, open_session
+from runtime.parity import OutputParity, Parity, Tolerance
+from runtime.session import Session, Value, open_session
+from runtime.settings import Settings
 from runtime.stats import Comparison, Interval, Summary, compare_times, summarise
+from runtime.tasks import Task, named_task
 
 __all__ = [
     "Accuracy",
     "BenchResult",
     "Comparison",
+    "Differences",
     "Interval",
     "OutputParity",
     "PairedAccuracy",
@@ -24,6 +29,8 @@ __all__ = [
     "SessionError",
     "Settings",
     "Summary",
+    "Task",
+    "Tolerance",
     "Value",
     "accuracy",
     "batch_size",
@@ -33,8 +40,10 @@ __all__ = [
     "compare_times",
     "environment",
     "measure",
+    "named_task",
     "open_session",
     "paired_accuracy",
+    "random_cases",
     "random_feeds",
     "real_feeds",
     "summarise",

@@ -1,59 +1,60 @@
-"""How often is the largest output the right class, and do two models differ in that by more than chance?"""
+"""How good are the answers of a model, and do two models differ in that by more than chance?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.differences import Differences
 from runtime.errors import SessionError
 from runtime.feeds import real_feeds
 from runtime.session import Array, Feeds, Session
 from runtime.stats import sign_test
+from runtime.tasks import Outputs, Scores, Task, named_task
 
-Classes: TypeAlias = NDArray[np.int64]
-LabelledBatch: TypeAlias = tuple[Array, Classes]
+LabelledBatch: TypeAlias = tuple[Array, Any]  # inputs [n, ...] and labels [n, ...]
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 accuracy, image by image.
+    """What a task makes of the answers, sample by sample.
 
     Attributes:
-        predictions: the predicted class of each image, [n].
-        labels: the right one, [n].
+        scores: from 0 to 1, [n]; in classification 1 for a right answer.
+        metric: what their mean is called.
     """
 
-    predictions: Classes
-    labels: Classes
+    scores: Scores
+    metric: str = "accuracy"
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Which images are classified right, [n]."""
-        return np.asarray(self.predictions == self.labels)
+        """Which samples have the full score, [n]."""
+        return np.asarray(self.scores == 1)
 
     @property
     def count(self) -> int:
-        """How many images are classified right."""
+        """How many samples have the full score."""
         return int(self.correct.sum())
 
     @property
     def total(self) -> int:
-        """How many images there are."""
-        return len(self.labels)
+        """How many samples there are."""
+        return len(self.scores)
 
     @property
     def percent(self) -> float:
-        """The accuracy in percent."""
-        return 100 * self.count / self.total
+        """The mean score in percent."""
+        return 100 * float(self.scores.mean())
 
 
 @dataclass(frozen=True)
 class PairedAccuracy:
-    """The accuracy of two models on the same images."""
+    """The scores of two models on the same samples."""
 
     reference: Accuracy
     candidate: Accuracy
@@ -65,61 +66,65 @@ class PairedAccuracy:
 
     @property
     def lost(self) -> int:
-        """Images that only the reference classifies right."""
-        return int((self.reference.correct & ~self.candidate.correct).sum())
+        """Samples on which the reference is better; in classification, that it alone gets right."""
+        return int((self.reference.scores > self.candidate.scores).sum())
 
     @property
     def gained(self) -> int:
-        """Images that only the candidate classifies right."""
-        return int((self.candidate.correct & ~self.reference.correct).sum())
+        """Samples on which the candidate is better."""
+        return int((self.reference.scores < self.candidate.scores).sum())
 
     @property
     def p_value(self) -> float:
-        """Of equal accuracy: McNemar's exact test (McNemar 1947), two-sided."""
+        """Of equal quality: the sign test, two-sided, which in classification is McNemar's exact test (1947)."""
         return sign_test(self.lost, self.gained)
 
 
-def accuracy(session: Session, batches: Iterable[LabelledBatch]) -> Accuracy:
-    """Top-1 accuracy by the first output: a score per class, [n, classes], [n, classes, 1, 1], ...
+def accuracy(session: Session, batches: Iterable[LabelledBatch], judge: Task | None = None) -> Accuracy:
+    """What ``judge`` makes of the answers of a model.
 
     Args:
         session: a model with one input.
-        batches: float32 images [n, ...] with int64 labels [n].
+        batches: float32 inputs [n, ...] with labels [n, ...].
+        judge: the task; classification if it is None.
 
     Raises:
-        SessionError: there are no images, the model does not take them, or its first output is not
-            a score per class.
+        SessionError: there is no data, the model does not take it, or its outputs do not suit the task.
     """
-    return _accuracies((session,), batches)[0]
+    return _judge(lambda feed, _: (session.run(feed),), session, batches, judge)[0]
 
 
-def paired_accuracy(reference: Session, candidate: Session, batches: Iterable[LabelledBatch]) -> PairedAccuracy:
-    """The accuracy of two models from one pass over ``batches``; see ``accuracy``."""
-    return PairedAccuracy(*_accuracies((reference, candidate), batches))
+def paired_accuracy(
+    differences: Differences, batches: Iterable[LabelledBatch], judge: Task | None = None
+) -> PairedAccuracy:
+    """The same of two models at once, whose outputs ``differences`` compares on the way; see `accuracy`."""
+    return PairedAccuracy(*_judge(differences.run, differences.common, batches, judge))
 
 
-def _accuracies(sessions: Sequence[Session], batches: Iterable[LabelledBatch]) -> list[Accuracy]:
-    predictions: list[list[Classes]] = [[] for _ in sessions]
-    labels: list[Classes] = []
-    for images, right in batches:
-        if len(images) != len(right):
-            raise SessionError(f"the data has {len(images)} images with {len(right)} labels in one batch")
-        labels.append(np.asarray(right, dtype=np.int64))
-        for session, predicted in zip(sessions, predictions, strict=True):
-            predicted += [_predict(session, feed)[:rows] for feed, rows in real_feeds(session, [images])]
-    if not any(map(len, labels)):
-        raise SessionError("there are no labelled images to measure accuracy on")
-    truth = np.concatenate(labels)
-    return [Accuracy(np.concatenate(predicted), truth) for predicted in predictions]
+def _judge(
+    run: Callable[[Feeds, int], Sequence[Outputs]],
+    session: Session,
+    batches: Iterable[LabelledBatch],
+    judge: Task | None,
+) -> list[Accuracy]:
+    """One result per model that ``run`` runs; ``session`` says what they take."""
+    judge = judge or named_task("classification")
+    scores: list[list[Scores]] = []
+    for inputs, labels in batches:
+        if len(inputs) != len(labels):
+            raise SessionError(f"the data has {len(inputs)} inputs with {len(labels)} labels in one batch")
+        if len(inputs):
+            answers = zip(*(run(feed, rows) for feed, rows in real_feeds(session, [inputs])), strict=True)
+            scores.append([_scores(judge, parts, labels) for parts in answers])
+    if not scores:
+        raise SessionError("there is no labelled data to measure accuracy on")
+    return [Accuracy(np.concatenate(each), judge.metric) for each in zip(*scores, strict=True)]
 
 
-def _predict(session: Session, feed: Feeds) -> Classes:
-    name = session.outputs[0].name
-    scores = session.run(feed)[name]
-    n = len(next(iter(feed.values())))
-    if scores.ndim < 2 or scores.shape[0] != n or scores.size != n * scores.shape[1] or scores.shape[1] < 2:
-        raise SessionError(
-            f"{session.name}: output '{name}' is {list(scores.shape)} for {n} images: "
-            f"accuracy needs one score per class, [{n}, classes]"
-        )
-    return np.asarray(scores.reshape(n, -1).argmax(1), dtype=np.int64)
+def _scores(judge: Task, parts: Sequence[Outputs], labels: Any) -> Scores:
+    """The scores of one batch, whose answers came in ``parts``; what fills up the last one comes last."""
+    outputs = {name: np.concatenate([np.atleast_1d(part[name]) for part in parts])[: len(labels)] for name in parts[0]}
+    scores = np.asarray(judge.score(outputs, labels), dtype=np.float64)
+    if scores.shape != (len(labels),) or not np.isfinite(scores).all():
+        raise SessionError(f"the task gave {list(scores.shape)} scores for {len(labels)} samples: give one number each")
+    return scores

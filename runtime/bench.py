@@ -13,7 +13,8 @@ from runtime.environment import environment, resident_bytes
 from runtime.errors import SessionError
 from runtime.feeds import batch_size, random_feeds
 from runtime.measure import Plan, Progress, Samples, measure
-from runtime.session import Array, Session, Settings, open_session
+from runtime.session import Array, Session, open_session
+from runtime.settings import Settings
 from runtime.stats import Comparison, Interval, Summary, Times, compare_times, summarise
 
 SCHEMA = 1
@@ -110,7 +111,7 @@ def bench(
         raise SessionError(f"{session.name} and {other.name} have different inputs: compare two versions of one model")
     feeds = _feeds(session, batch, dims, plan.seed)
     around = environment()  # before the measurement, which is a load itself
-    provider, name, other_name = session.provider, session.name, other and other.name
+    described, name, other_name = session.describe(), session.name, other and other.name
     del session, other  # the rounds open their own
     samples = measure(
         lambda: open_session(model, settings).bound(feeds),
@@ -123,8 +124,7 @@ def bench(
         settings={
             "candidate": name,
             "reference": other_name,
-            **asdict(settings),
-            "onnxruntime_provider": provider,
+            **described,
             "inputs": {name: list(array.shape) for name, array in feeds.items()},
             "plan": asdict(plan),
         },

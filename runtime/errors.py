@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _CAUSES = (
     (
@@ -48,3 +50,9 @@ def one_line(message: str) -> str:
     message = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message)
     message = re.sub(r"^Load model from .*? failed:", "", message)
     return " ".join(message.split())
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """The name of ``valid`` nearest to ``name``, as a question with a space behind; empty if none is near."""
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    return f"did you mean '{near[0]}'? " if near else ""

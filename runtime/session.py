@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import io
+import itertools
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +13,18 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from runtime.errors import SessionError, load_failure, one_line
+from runtime.providers import (
+    CPU,
+    CUDA,
+    Nodes,
+    assigned_nodes,
+    device,
+    fallen_back,
+    prepare,
+    provider_chain,
+    unavailable,
+)
+from runtime.settings import Settings
 
 Array: TypeAlias = NDArray[Any]
 Feeds: TypeAlias = Mapping[str, Array]
@@ -22,52 +32,22 @@ Dim: TypeAlias = int | str | None  # a size, the name of a dynamic size, or an a
 
 VERSION: str = onnxruntime.__version__
 
-_CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+_UNCAPTURED = -1  # of a run that neither records nor replays a CUDA graph
+_graphs = itertools.count(1)
 
-# What each provider hands the operators it has no kernel for to, in order.
-PROVIDERS: dict[str, tuple[str, ...]] = {
-    "cpu": (_CPU,),
-    "cuda": (_CUDA, _CPU),
-    "tensorrt": (_TENSORRT, _CUDA, _CPU),
-}
-_INSTALL = {
-    "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]', and see that nvidia-smi shows a GPU",
-    "tensorrt": "pip install 'onnxruntime-gpu[cuda,cudnn]' tensorrt, and see that nvidia-smi shows a GPU",
-}
-OPTIMISATIONS = {
+_LEVELS = {
     "off": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
-_DTYPES = {"float": np.float32, "double": np.float64, "bool": np.bool_} | {
+_DTYPES = {"float": np.float32, "double": np.float64, "bool": np.bool_, "string": np.str_} | {
     np.dtype(kind).name: kind
     for kind in (
         *(np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),
         *(np.float16, np.complex64, np.complex128),
     )
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a model is run.
-
-    Attributes:
-        provider: ``cpu``, ``cuda`` or ``tensorrt``.
-        threads: CPU threads within an operator; None lets onnxruntime take one per physical core, pinned.
-        optimisation: graph optimisation: ``off``, ``basic``, ``extended`` or ``all``.
-    """
-
-    provider: str = "cpu"
-    threads: int | None = None
-    optimisation: str = "all"
-
-    def __post_init__(self) -> None:
-        _known("provider", self.provider, PROVIDERS)
-        _known("optimisation", self.optimisation, OPTIMISATIONS)
-        if self.threads is not None and self.threads < 1:
-            raise SessionError(f"threads = {self.threads}: give at least 1")
 
 
 @dataclass(frozen=True)
@@ -83,12 +63,15 @@ class Value:
         """The numpy type.
 
         Raises:
-            SessionError: numpy has none: a sequence, text, bfloat16, ...
+            SessionError: numpy has none: a sequence, bfloat16, ...
         """
         kind = _DTYPES.get(self.type.removeprefix("tensor(").removesuffix(")"))
         if kind is None:
-            raise SessionError(f"'{self.name}' is a {self.type}: only tensors of numbers can be used here")
+            raise SessionError(f"'{self.name}' is a {self.type}: only tensors of numbers or text can be used here")
         return np.dtype(kind)
+
+    def __str__(self) -> str:
+        return f"{self.type.removeprefix('tensor(').removesuffix(')')}[{', '.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True)
@@ -97,15 +80,36 @@ class Session:
 
     Attributes:
         name: what messages call it: its path.
+        settings: how it was opened.
         provider: onnxruntime's name of the provider that it really runs on.
+        nodes: how many nodes of each operator every provider runs; empty where onnxruntime is too old to tell.
         ort: the ``onnxruntime.InferenceSession``.
     """
 
     name: str
+    settings: Settings
     provider: str
+    nodes: Nodes
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     ort: Any
+
+    def describe(self) -> dict[str, Any]:
+        """How it runs, for JSON: the settings, and the provider of every node."""
+        return {
+            **asdict(self.settings),
+            "onnxruntime": VERSION,
+            "onnxruntime_provider": self.provider,
+            "nodes": self.nodes,
+        }
+
+    def ports(self) -> dict[str, list[dict[str, Any]]]:
+        """Inputs and outputs, for JSON; a dynamic size is its name, or None if it has none."""
+        sides = {"inputs": self.inputs, "outputs": self.outputs}
+        return {
+            side: [{"name": value.name, "type": value.type, "shape": list(value.shape)} for value in values]
+            for side, values in sides.items()
+        }
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """All outputs by name.
@@ -114,10 +118,10 @@ class Session:
             SessionError: the feeds do not fit the inputs, or an operator failed.
         """
         try:
-            results = self.ort.run(None, dict(feeds))
+            results = self.ort.run(None, dict(feeds), self._options(_UNCAPTURED))
         except Exception as error:  # onnxruntime's exceptions share no narrower base
             raise self._failure(error) from error
-        return {value.name: result for value, result in zip(self.outputs, results, strict=True)}
+        return {value.name: _text(result) for value, result in zip(self.outputs, results, strict=True)}
 
     def bound(self, feeds: Feeds) -> Callable[[], None]:
         """One inference with inputs and outputs resident on the device; it returns when it is complete.
@@ -125,27 +129,35 @@ class Session:
         Raises:
             SessionError: the feeds do not fit the inputs, or an operator failed.
         """
-        device = "cpu" if self.provider == _CPU else "cuda"
+        place, options = device(self.provider), self._options(next(_graphs))
         binding = self.ort.io_binding()
         try:
             for name, array in feeds.items():
                 binding.bind_ortvalue_input(
-                    name, onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
+                    name, onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), place, 0)
                 )
             for output in self.outputs:
-                binding.bind_output(output.name, device)  # allocated by the first run, then reused
+                binding.bind_output(output.name, place)  # allocated by the first run, then reused
         except Exception as error:
             raise self._failure(error) from error
 
         def infer() -> None:
             try:
                 binding.synchronize_inputs()
-                self.ort.run_with_iobinding(binding)
+                self.ort.run_with_iobinding(binding, options)
                 binding.synchronize_outputs()
             except Exception as error:
                 raise self._failure(error) from error
 
         return infer
+
+    def _options(self, graph: int) -> Any:
+        """Options of runs that share the CUDA graph of this number: it is bound to the place of their tensors."""
+        if not self.settings.cuda_graph:
+            return None
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", str(graph))
+        return options
 
     def _failure(self, error: Exception) -> SessionError:
         return SessionError(f"{self.name} does not run on these inputs: {one_line(str(error))}")
@@ -163,27 +175,57 @@ def open_session(model: Path | bytes, settings: Settings | None = None) -> Sessi
     settings = settings or Settings()
     name = "the model" if isinstance(model, bytes) else str(model)
     _check_readable(model)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised as well, and said once is enough
-    options.intra_op_num_threads = settings.threads or 0
-    options.graph_optimization_level = OPTIMISATIONS[settings.optimisation]
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    providers = PROVIDERS[settings.provider]
-    trouble = _prepare(settings.provider)
+    wanted, trouble = provider_chain(settings.provider)[0], prepare(settings.provider)
     try:
         ort = onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model),
-            options,
-            providers=[each for each in providers if each in onnxruntime.get_available_providers()],
+            _session_options(settings),
+            providers=_providers(settings),
             enable_fallback=0,
         )
     except Exception as error:
-        if settings.provider != "cpu" and "libraries" in str(error):
-            raise _unavailable(settings.provider, trouble) from error
+        if wanted != CPU and "libraries" in str(error):
+            raise unavailable(settings.provider, trouble) from error
         raise SessionError(f"cannot open {name}: {load_failure(str(error))}") from error
-    if providers[0] not in ort.get_providers():
-        raise _unavailable(settings.provider, trouble)
-    return Session(name, providers[0], _values(ort.get_inputs()), _values(ort.get_outputs()), ort)
+    if wanted not in ort.get_providers():
+        raise unavailable(settings.provider, trouble)
+    nodes = assigned_nodes(ort)
+    if (left := fallen_back(nodes, wanted)) and not settings.fallback:
+        operators = ", ".join(f"{count} {operator}" for operator, count in left.items())
+        raise SessionError(
+            f"provider '{settings.provider}' leaves nodes of {name} to the CPU ({operators}): "
+            "take another provider, or allow it with the setting fallback=on"
+        )
+    return Session(name, settings, wanted, nodes, _values(ort.get_inputs()), _values(ort.get_outputs()), ort)
+
+
+def _session_options(settings: Settings) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails is raised as well, and said once is enough
+    options.intra_op_num_threads = settings.threads or 0
+    options.graph_optimization_level = _LEVELS[settings.optimisation]
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", _flag(settings.spinning))
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if settings.affinity is not None:
+        options.add_session_config_entry("session.intra_op_thread_affinities", settings.affinity)
+    for name, size in settings.free_dims.items():
+        options.add_free_dimension_override_by_name(name, size)
+    return options
+
+
+def _providers(settings: Settings) -> list[tuple[str, dict[str, str]]]:
+    cuda = {
+        "use_tf32": _flag(settings.tf32),
+        "cudnn_conv_algo_search": settings.cudnn_search.upper(),
+        "enable_cuda_graph": _flag(settings.cuda_graph),
+    }
+    here = onnxruntime.get_available_providers()
+    return [(each, cuda if each == CUDA else {}) for each in provider_chain(settings.provider) if each in here]
+
+
+def _flag(value: bool) -> str:
+    return "1" if value else "0"
 
 
 def _check_readable(model: Path | bytes) -> None:
@@ -201,31 +243,10 @@ def _check_readable(model: Path | bytes) -> None:
         raise SessionError(f"cannot open {model}: the file is empty; export or copy it again")
 
 
-def _prepare(provider: str) -> str:
-    """Load the libraries that ``provider`` needs; what went wrong, if anything did."""
-    if provider == "cpu":
-        return ""
-    if PROVIDERS[provider][0] not in onnxruntime.get_available_providers():
-        raise _unavailable(provider, "this onnxruntime was built without it")
-    onnxruntime.set_default_logger_severity(4)  # a failing provider is reported once, by us
-    said = io.StringIO()
-    if hasattr(onnxruntime, "preload_dlls"):
-        with redirect_stdout(said):
-            onnxruntime.preload_dlls()
-    return said.getvalue().partition("\n")[0]
-
-
-def _unavailable(provider: str, trouble: str) -> SessionError:
-    because = f" ({trouble})" if trouble else ""
-    return SessionError(f"provider '{provider}' cannot be used here{because}: {_INSTALL[provider]}")
+def _text(result: Any) -> Any:
+    """Text as numpy's own type for it, not as Python objects, which no file may hold."""
+    return result.astype(np.str_) if isinstance(result, np.ndarray) and result.dtype == object else result
 
 
 def _values(args: Any) -> tuple[Value, ...]:
     return tuple(Value(arg.name, tuple(arg.shape), arg.type) for arg in args)
-
-
-def _known(what: str, name: str, valid: Mapping[str, object]) -> None:
-    if name not in valid:
-        near = difflib.get_close_matches(name, valid, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise SessionError(f"unknown {what} '{name}'; {hint}valid: {', '.join(valid)}")

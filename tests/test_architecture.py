@@ -80,6 +80,8 @@ def test_deployment_needs_no_torch(tmp_path: Path) -> None:
         "train --help",
         "shrink net.onnx -o slim.onnx --data digits",
         "verify slim.onnx --against net.onnx --data digits",
+        "package slim.onnx -o bundle --data digits",
+        "verify bundle",
         "bench slim.onnx --seconds 0.1 --plot latency.png",
     ]
     done = subprocess.run(

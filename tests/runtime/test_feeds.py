@@ -53,9 +53,38 @@ def test_a_size_that_is_not_there_is_refused(opened):
         random_feeds(opened(MIXED), dims={"height": 3})
 
 
+def test_given_inputs_arrive_as_they_are_and_fix_the_sizes(opened):
+    session = opened(MIXED)
+    image = np.ones((3, 3, 5, 7), np.float32)
+    feeds = random_feeds(session, given={"image": image, "s": np.array(0.5), "mask": np.array(True)})
+    assert (feeds["image"] == image).all() and feeds["s"] == 0.5 and feeds["s"].shape == ()
+    assert feeds["ids"].shape == feeds["mask"].shape == (3, 512) and feeds["mask"].all()
+    assert feeds["state"].shape == (2, 3)
+    session.run(feeds)
+    session.bound(feeds)()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"picture": np.zeros(1)}, "no input 'picture'; it has: image, ids"),
+        ({"image": np.zeros((1, 3, 4, 4))}, r"'image' takes a tensor\(float\), and float64"),
+        ({"image": np.zeros((1, 4, 4, 4), np.float32)}, r"'image' takes \[N, 3, H, W\], and \[1, 4, 4, 4\]"),
+        ({"image": np.zeros((1, 3, 4), np.float32)}, r"'image' takes .* and \[1, 3, 4\]"),
+        ({"ids": np.zeros((2, 5), np.int64), "mask": np.zeros((2, 6), bool)}, r"'mask' takes \[2, 5\], and \[2, 6\]"),
+    ],
+)
+def test_given_inputs_that_do_not_fit_are_refused(opened, given, message):
+    with pytest.raises(SessionError, match=message):
+        random_feeds(opened(MIXED), given=given)
+
+
 def test_text_cannot_be_made_up(opened):
+    session = opened("g (string[N] t) => (string[N] y) { y = Identity(t) }")
     with pytest.raises(SessionError, match="'t' is a tensor"):
-        random_feeds(opened("g (string[N] t) => (string[N] y) { y = Identity(t) }"))
+        random_feeds(session)
+    feeds = random_feeds(session, given={"t": np.array(["a", "bc"])})
+    assert session.run(feeds)["y"].tolist() == ["a", "bc"]
 
 
 @pytest.mark.parametrize("fixed", ["N", "1", "4"])

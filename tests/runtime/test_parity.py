@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from runtime.differences import compare
 from runtime.errors import SessionError
 from runtime.feeds import random_feeds
-from runtime.parity import compare, compare_arrays
+from runtime.parity import Tolerance, compare_arrays
 
 SCALE = "g (float[N,3] x) => (float[N,3] y) <float f = {%s}> { y = Mul(x, f) }"
 FLOATS = arrays(np.float32, array_shapes(max_dims=3), elements=st.floats(width=32))
@@ -43,8 +44,12 @@ def test_every_output_has_to_hold_on_its_own(opened):
     { small = Mul(x, f) large = Mul(x, k) }"""
     one, other = opened(text % "1"), opened(text % "1.1")
     parity = compare(one, other, feeds(one))
+    narrow, wide = Tolerance(0.01, 0), Tolerance(0.2, 0)
     assert [output.within(0.01, 0) for output in parity.outputs] == [False, True]
     assert not parity.within(0.01, 0)
+    assert [output.name for output in parity.beyond(narrow)] == ["small"]
+    assert not parity.beyond(narrow, {"small": wide})
+    assert [output.name for output in parity.beyond(wide, {"small": narrow})] == ["small"]
 
 
 def test_integers_are_equal_or_not(opened):
@@ -61,12 +66,48 @@ def test_different_interfaces_are_refused(opened):
     for other, message in {
         "g (float[N,3] x) => (float[N,3] z) { z = Identity(x) }": "outputs differ: y in .*z in",
         "g (float[N,3] u) => (float[N,3] y) { y = Identity(u) }": "inputs differ: x in .*u in",
+        "g (float[N,4] x) => (float[N,4] y) { y = Identity(x) }": r"'x' is float\[N, 3\] in .*float\[N, 4\] in",
+        "g (int64[N,3] x) => (float[N,3] y) { y = Cast<to=1>(x) }": r"'x' is float\[N, 3\] in .*int64\[N, 3\] in",
         "g (float[N,3] x) => (float[3,N] y) { y = Transpose(x) }": r"'y' is float32\[2, 3\].*float32\[3, 2\]",
         "g (float[N,3] x) => (int64[N,3] y) { y = Cast<to=7>(x) }": "'y' is float32.*int64",
     }.items():
         with pytest.raises(SessionError, match=message) as caught:
             compare(one, opened(other), feeds(one))
         assert "\n" not in str(caught.value)
+
+
+def test_one_model_may_fix_what_the_other_leaves_open(opened):
+    one, other = opened(SCALE % "1"), opened((SCALE % "1").replace("N", "2"))
+    assert compare(one, other, feeds(one)).within(0, 0)
+    assert compare(other, one, feeds(other)).within(0, 0)
+
+
+def test_text_is_equal_or_not(opened):
+    text = """g (int64[N] x) => (string[N] y) { k = Constant<value_strings = ["a", "%s"]>() y = Gather(k, x) }"""
+    one, other = opened(text % "b"), opened(text % "c")
+    batch = [{"x": np.array([0, 1, 1])}]
+    assert compare(one, one, batch).within(0, 0)
+    found = compare(one, other, batch)
+    assert found.outputs[0].mismatches == 2 and not found.within(1, 1e6)
+
+
+def test_means_and_angles_are_those_of_all_inputs_together():
+    rng = np.random.default_rng(0)
+    y, z = rng.normal(size=(2, 10, 3))
+    halves = [compare_arrays("y", y[part], z[part]) for part in (slice(4), slice(4, 10))]
+    found = halves[0].merge(halves[1])
+    assert found.mean_abs == pytest.approx(np.abs(y - z).mean())
+    assert found.mean_rel == pytest.approx(np.abs(y - z).mean() / np.abs(y).mean())
+    assert found.cosine == pytest.approx((y * z).sum() / np.linalg.norm(y) / np.linalg.norm(z))
+    assert compare_arrays("y", y, y).cosine == compare_arrays("y", 0 * y, 0 * y).cosine == 1
+    assert np.isnan(compare_arrays("y", y, 0 * y).cosine)
+    assert compare_arrays("y", y, -y).cosine == pytest.approx(-1)
+
+
+def test_the_shapes_that_were_tried_are_told(opened):
+    session = opened(SCALE % "1")
+    batch = [random_feeds(session, batch=n) for n in (1, 2, 1)]
+    assert [each["x"] for each in compare(session, session, batch).shapes] == [(1, 3), (2, 3)]
 
 
 def test_no_inputs_prove_nothing(opened):

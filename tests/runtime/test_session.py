@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from runtime.errors import SessionError
-from runtime.session import PROVIDERS, Settings, open_session
+from runtime.providers import fallen_back, placement, provider_chain
+from runtime.session import open_session
+from runtime.settings import Settings
 
 DOUBLE = "g (float[N,3] x) => (float[N,3] y) { y = Add(x, x) }"
 
@@ -69,18 +73,97 @@ def test_an_unknown_operator_is_named(build):
 
 
 def test_settings_are_checked_before_anything_is_opened():
-    for wrong in ({"provider": "gpu"}, {"optimisation": "max"}):
+    for wrong in ({"provider": "gpu"}, {"optimisation": "max"}, {"cudnn_search": "long"}):
         with pytest.raises(SessionError, match=r"unknown.*valid:"):
             Settings(**wrong)
-    with pytest.raises(SessionError, match="at least 1"):
-        Settings(threads=0)
+    for wrong in ({"threads": 0}, {"free_dims": {"N": 0}}):
+        with pytest.raises(SessionError, match="at least 1"):
+            Settings(**wrong)
+    for threads, affinity in ((None, "2"), (1, "2"), (2, "0"), (2, "two"), (3, "2"), (2, "2;3"), (2, "")):
+        with pytest.raises(SessionError, match="affinity = "):
+            Settings(threads=threads, affinity=affinity)
+    with pytest.raises(SessionError, match="cuda_graph needs"):
+        Settings(cuda_graph=True)
+
+
+def test_every_setting_reaches_onnxruntime_and_the_description(build, monkeypatch):
+    seen = {}
+    real = onnxruntime.InferenceSession
+
+    def spied(model, options, **rest):
+        seen.update(
+            {
+                "threads": options.intra_op_num_threads,
+                "spinning": options.get_session_config_entry("session.intra_op.allow_spinning"),
+                "affinity": options.get_session_config_entry("session.intra_op_thread_affinities"),
+            }
+        )
+        return real(model, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spied)
+    settings = Settings(threads=2, spinning=False, affinity="1", free_dims={"N": 5})
+    session = open_session(build(DOUBLE), settings)
+    assert seen == {"threads": 2, "spinning": "0", "affinity": "1"}
+    assert session.inputs[0].shape == (5, 3)
+    told = json.loads(json.dumps(session.describe()))
+    assert told.items() >= {"threads": 2, "spinning": False, "affinity": "1", "free_dims": {"N": 5}}.items()
+    assert told["onnxruntime_provider"] == "CPUExecutionProvider"
+
+
+def test_the_provider_of_every_node_is_known(build):
+    session = open_session(build("g (float[N,3] x) => (float[N,3] y) { a = Relu(x) b = Relu(a) y = Add(b, x) }"))
+    assert session.nodes == {"CPUExecutionProvider": {"Add": 1, "Relu": 2}}
+
+
+def test_where_nodes_ran_is_said_in_words():
+    nodes = {"CPUExecutionProvider": {"Shape": 2}, "CUDAExecutionProvider": {"Conv": 1000, "Relu": 9}}
+    assert placement(nodes) == "2 nodes on cpu, 1,009 nodes on cuda"
+
+
+def test_what_falls_back_to_the_cpu_is_told_from_what_belongs_there():
+    nodes = {"CUDAExecutionProvider": {"Conv": 9}, "CPUExecutionProvider": {"Shape": 2, "Gather": 2, "TopK": 1}}
+    assert fallen_back(nodes, "CUDAExecutionProvider") == {"TopK": 1}
+    assert fallen_back(nodes, "CPUExecutionProvider") == {}
+
+
+class Absent:
+    """A session of a provider that is not here; its nodes went where the test says."""
+
+    def __init__(self, session, parts):
+        self.session, self.parts = session, parts
+
+    def __getattr__(self, name):
+        return getattr(self.session, name)
+
+    def get_providers(self):
+        return ["XnnpackExecutionProvider", "CPUExecutionProvider"]
+
+    def get_provider_graph_assignment_info(self):
+        return self.parts
+
+
+def test_nodes_that_another_provider_leaves_to_the_cpu_are_an_error_unless_allowed(build, monkeypatch):
+    real = onnxruntime.InferenceSession
+    node = SimpleNamespace(op_type="TopK")
+    parts = [SimpleNamespace(ep_name="CPUExecutionProvider", get_nodes=lambda: [node, node])]
+
+    def opened(model, options, providers, **rest):
+        return Absent(real(model, options, providers=["CPUExecutionProvider"], **rest), parts)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    here = list(provider_chain("xnnpack"))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: here)
+    assert re.search(r"leaves nodes.*2 TopK.*fallback=on", failure(build(DOUBLE), Settings(provider="xnnpack")))
+    session = open_session(build(DOUBLE), Settings(provider="xnnpack", fallback=True))
+    assert session.provider == "XnnpackExecutionProvider"
+    assert session.nodes == {"CPUExecutionProvider": {"TopK": 2}}
 
 
 def test_a_provider_that_is_not_built_in_is_refused(build, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    for provider in ("cuda", "tensorrt"):
+    for provider, hint in (("cuda", "pip install"), ("tensorrt", "pip install"), ("openvino", "those here: cpu")):
         message = failure(build(DOUBLE), Settings(provider=provider))
-        assert provider in message and "pip install" in message
+        assert provider in message and hint in message
 
 
 def test_falling_back_to_the_cpu_in_silence_is_refused(build, monkeypatch, capfd):
@@ -90,7 +173,8 @@ def test_falling_back_to_the_cpu_in_silence_is_refused(build, monkeypatch, capfd
         return real(model, options, providers=["CPUExecutionProvider"], **rest)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", fallen_back)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS["tensorrt"]))
+    here = list(provider_chain("tensorrt"))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: here)
     assert "pip install" in failure(build(DOUBLE), Settings(provider="cuda"))
     assert capfd.readouterr() == ("", "")
 
@@ -118,6 +202,20 @@ def test_what_is_no_tensor_of_numbers_has_no_dtype(build):
 
 
 @pytest.mark.gpu
+def test_cuda_graphs_belong_to_their_tensors(build):
+    try:
+        session = open_session(build(DOUBLE), Settings(provider="cuda", cuda_graph=True, tf32=False))
+    except SessionError as error:
+        pytest.skip(str(error))
+    runs = [session.bound({"x": np.full((n, 3), n, np.float32)}) for n in (1, 2)]
+    for _ in range(4):
+        for run in runs:
+            run()
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(session.run({"x": x})["y"], 2 * x)
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_gpu_agrees_with_cpu(build, provider):
     try:
@@ -125,7 +223,7 @@ def test_gpu_agrees_with_cpu(build, provider):
     except SessionError as error:
         pytest.skip(str(error))
     x = np.ones((2, 3), np.float32)
-    assert session.provider == PROVIDERS[provider][0]
+    assert session.provider == provider_chain(provider)[0]
     np.testing.assert_array_equal(session.run({"x": x})["y"], 2 * x)
     run = session.bound({"x": x})
     run()

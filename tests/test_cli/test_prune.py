@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from shell import Cli
+
+from compress import shrinking
+from compress.staircase import KINDS, WIDTHS, Staircase
 
 MODEL = "net.onnx"
 
@@ -66,15 +70,66 @@ def test_inspect(cli: Cli) -> None:
     assert told["schema"] == 1
     assert sum(family["classes"] for family in told["offered"]) == 8 + 16
     assert f"{told['size']['parameters']:,}" in result.out
+    assert sum(each["parameters"] for each in [*told["offered"], *told["held"]]) == told["size"]["parameters"]
+    assert all(each["op"] in result.out for each in told["held"])
 
 
-@pytest.mark.parametrize("align", ["off", "8", "auto"])
-def test_every_alignment_is_exact(align: str, cli: Cli) -> None:
+@pytest.mark.parametrize("options", ["--align off", "--align 8", "--align auto", "--select never", "--select always"])
+def test_every_alignment_and_selection_is_exact(options: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shrinking, "staircase", lambda: stairs(8))
     assert cli(f"prune {MODEL} -o zeroed.onnx --keep 0.5").status == 0
-    assert cli(f"shrink zeroed.onnx -o slim.onnx --align {align}").status == 0
+    assert cli(f"shrink zeroed.onnx -o slim.onnx {options}").status == 0
     assert cli("verify slim.onnx --against zeroed.onnx").status == 0
 
 
-def test_a_bad_alignment(cli: Cli) -> None:
-    result = cli(f"shrink {MODEL} -o slim.onnx --align most")
-    assert result.status == 2 and "auto, off or a whole number" in result.err
+def stairs(block: int) -> Staircase:
+    """Of a machine on which widths between two blocks cost twice as much."""
+    return Staircase({kind: {width: width * (2.0 if width % block else 1.0) for width in WIDTHS} for kind in KINDS})
+
+
+@pytest.mark.parametrize("verdict, multiples", [("faster", True), ("same", False), ("slower", False)])
+def test_alignment_is_taken_where_this_model_gains(
+    verdict: str, multiples: bool, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The staircase proposes, the model's own latency decides."""
+    monkeypatch.setattr(shrinking, "staircase", lambda: stairs(8))
+    monkeypatch.setattr(
+        shrinking, "bench", lambda *models, **_: SimpleNamespace(comparison=SimpleNamespace(verdict=verdict))
+    )
+    assert cli(f"prune {MODEL} -o zeroed.onnx --keep 0.6").status == 0
+    assert cli("shrink zeroed.onnx -o slim.onnx --align auto").status == 0
+    kept = json.loads(Path("slim.json").read_text())["kept_zero"]
+    assert any(entry["reason"] == "align" for entry in kept) == multiples
+
+
+def test_a_machine_without_steps_is_not_asked_about_the_model(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shrinking, "staircase", lambda: stairs(1))
+    monkeypatch.delattr(shrinking, "bench")
+    assert cli(f"prune {MODEL} -o zeroed.onnx --keep 0.6").status == 0
+    assert cli("shrink zeroed.onnx -o slim.onnx --align auto").status == 0
+
+
+@pytest.mark.parametrize("budget", ["params", "macs"])
+@pytest.mark.parametrize("fraction", [0.3, 0.55, 0.9])
+def test_no_class_goes_that_the_budget_could_afford(budget: str, fraction: float, cli: Cli) -> None:
+    assert cli(f"prune {MODEL} -o zeroed.onnx --{budget} {fraction} --json told.json").status == 0
+    told = json.loads(Path("told.json").read_text())
+    for zeroed, met in ((told["zeroed"], True), (told["zeroed"] - 1, False)):
+        if zeroed >= 0:  # the model has dead channels as it is
+            assert cli(f"prune {MODEL} -o more.onnx --keep {1 - zeroed / told['offered']}").status == 0
+            assert cli("shrink more.onnx -o slim.onnx --no-verify").status == 0
+            assert (sizes("slim.json")[budget == "macs"] <= fraction) == met
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ("--align most", "auto, off or a whole number"),
+        ("--align 0", "auto, off or a whole number"),
+        ("--select often", "auto, never or always"),
+    ],
+)
+def test_bad_alignments_and_selections(options: str, expected: str, cli: Cli) -> None:
+    result = cli(f"shrink {MODEL} -o slim.onnx {options}")
+    assert result.status == 2 and expected in result.err
+    assert not Path("slim.onnx").exists()

@@ -1,0 +1,170 @@
+"""Where do two models part? The first tensor inside them that differs beyond tolerance."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, ValueInfoProto
+
+import graph
+from compress.errors import UserError
+from runtime import Differences, OutputParity, Session, SessionError, Settings, Tolerance, open_session
+from runtime.parity import compare_arrays
+from runtime.session import Array, Feeds
+
+Lost = Mapping[tuple[str, int], set[int]]  # (constant, axis) -> the indices that it lost
+
+# The axis of an operator's output that follows an axis of its second input.
+_FOLLOWS = {"Conv": (0, 1), "ConvTranspose": (1, 1), "BatchNormalization": (0, 1), "MatMul": (1, -1), "Gemm": (1, 1)}
+
+
+@dataclass(frozen=True)
+class Bisection:
+    """What a search for the first difference found.
+
+    Attributes:
+        first: how far the first tensor that differs is off; None if none does.
+        node: operator and name of the node that makes it.
+        compared: how many tensors of both models were compared, up to that one.
+        skipped: how many have other shapes, and no certificate says which channels are left.
+    """
+
+    first: OutputParity | None
+    node: str
+    compared: int
+    skipped: int
+
+    def __str__(self) -> str:
+        seen = f"of {self.compared:,} tensors that both models have"
+        if self.skipped:
+            seen += f" ({self.skipped:,} more have lost channels and were not compared)"
+        if self.first is None:
+            return f"{seen}, none differs beyond tolerance while graph optimisation is off"
+        return f"{seen}, the first that differs is '{self.first.name}' of {self.node}: by {self.first.difference}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        first = self.first and self.first.to_dict()
+        return {"first": first, "node": self.node, "compared": self.compared, "skipped": self.skipped}
+
+
+def bisect(
+    model: Path,
+    against: Path,
+    feeds: Feeds,
+    tolerance: Tolerance,
+    *,
+    settings: Settings,
+    certificate: Path | None = None,
+) -> Bisection:
+    """Compare the tensors that both models have by name, in the order in which ``against`` computes them.
+
+    Both run without graph optimisation, since that replaces tensors, and on one row of ``feeds`` if they take it.
+    Tensors inside the bodies of If, Loop and Scan are not compared.
+
+    Args:
+        model: the candidate.
+        against: the reference.
+        feeds: inputs on which the two differ.
+        tolerance: of every tensor.
+        settings: how both are run.
+        certificate: of a shrink from ``against`` to ``model``: which channels of the reference are left. It is
+            followed from weights to the outputs of Conv, ConvTranspose, Gemm, MatMul and BatchNormalization.
+
+    Raises:
+        ModelError: a file cannot be read.
+        SessionError: a model does not run.
+        UserError: ``certificate`` is none.
+    """
+    reference, candidate = graph.load(against), graph.load(model)
+    lost = {} if certificate is None else lost_channels(certificate)
+    makers = {name: node for node in reference.graph.node for name in node.output if name}
+    others = {name for node in candidate.graph.node for name in node.output}
+    names = [name for name, node in makers.items() if name in others and node.op_type != "Constant"]
+    with TemporaryDirectory() as folder:
+        paths = Path(folder, "reference.onnx"), Path(folder, "candidate.onnx")
+        for path, each in zip(paths, (reference, candidate), strict=True):
+            graph.save(_exposed(each, names), path)
+        plain = replace(settings, optimisation="off")
+        row = _worst_row(open_session(against, plain), open_session(model, plain), feeds)
+        expected, found = (open_session(path, plain).run(row) for path in paths)
+    compared = skipped = 0
+    for name in names:
+        one, two = expected[name], found[name]
+        if not isinstance(one, np.ndarray):
+            continue  # a sequence
+        if one.shape != two.shape:
+            one = _left(one, makers[name], lost)
+        if one.shape != two.shape:
+            skipped += 1
+            continue
+        compared += 1
+        difference = compare_arrays(name, one, two)
+        if not difference.within(tolerance.rtol, tolerance.atol):
+            return Bisection(difference, f"{makers[name].op_type} '{makers[name].name}'", compared, skipped)
+    return Bisection(None, "", compared, skipped)
+
+
+def lost_channels(certificate: Path) -> Lost:
+    """What constants lost, from a certificate of ``compress shrink``.
+
+    Raises:
+        UserError: the file is no certificate.
+    """
+    lost: dict[tuple[str, int], set[int]] = {}
+    try:
+        for entry in json.loads(certificate.read_text(encoding="utf-8"))["removed"]:
+            for tensor, indices in zip(entry["tensors"], entry["indices"], strict=True):
+                name, axis = re.fullmatch(r"(.*)\[(\d+)\]", tensor).groups()  # type: ignore[union-attr]
+                lost.setdefault((name, int(axis)), set()).update(indices)
+    except OSError as error:
+        raise UserError(f"cannot read {certificate}: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{certificate} is no certificate of compress shrink") from error
+    return lost
+
+
+def _exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
+    """``model`` with the tensors ``names`` as further outputs; onnxruntime infers their types."""
+    there = {value.name for value in model.graph.output}
+    model.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in there)
+    return model
+
+
+def _worst_row(reference: Session, candidate: Session, feeds: Feeds) -> Feeds:
+    """The row of ``feeds`` whose outputs differ the most; all rows if the models do not take one alone.
+
+    With every tensor of a deep network kept, a whole batch might not fit into memory.
+    """
+    rows = {array.shape[:1] for array in feeds.values()}
+    if len(rows) != 1 or rows == {()}:
+        return feeds
+    worst, largest = feeds, -1.0
+    try:
+        for row in range(rows.pop()[0]):
+            feed = {name: array[row : row + 1] for name, array in feeds.items()}
+            differences = Differences(reference, candidate)
+            differences.run(feed)
+            if differences.parity.max_rel > largest:
+                worst, largest = feed, differences.parity.max_rel
+    except SessionError:
+        return feeds
+    return worst
+
+
+def _left(value: Array, maker: NodeProto, lost: Lost) -> Array:
+    """What is left of an output of ``maker`` when its weight loses channels."""
+    if maker.op_type not in _FOLLOWS:
+        return value
+    axis, along = _FOLLOWS[maker.op_type]
+    if any(each.name == "transB" and each.i for each in maker.attribute):
+        axis = 0
+    gone = [index for index in lost.get((maker.input[1], axis), ()) if index < value.shape[along]]
+    return np.delete(value, gone, along)
