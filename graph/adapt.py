@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from graph.planes import Choice
 from graph.program import Program, captured, key
 from graph.tidy import keep
 from graph.trace import JOINS, Trace
 from graph.values import Mask
-from graph.write import names_taken, unused
+from graph.write import unused
 
 
-def adapt(program: Program, trace: Trace, choice: Choice, model: ModelProto, nodes: list[NodeProto]) -> None:
-    """Edit ``nodes``, which lie in ``model`` in the order of ``program.nodes``, in place."""
-    adapters = _Adapters(program, model)
+def adapt(
+    program: Program, trace: Trace, choice: Choice, graph: GraphProto, nodes: list[NodeProto], taken: set[str]
+) -> None:
+    """Edit ``nodes``, which lie in ``graph`` in the order of ``program.nodes``, in place."""
+    adapters = _Adapters(program, graph, taken)
+    replaced: dict[str, str] = {}
     for index, node in enumerate(nodes):
         for slot, name in enumerate(program.nodes[index].input):
+            source = replaced.get(name, name)
             if (index, slot) in trace.edges and name not in choice.dropped:
                 (axis,) = trace.varying((index, slot))
                 kept = ~choice.planes[name, axis].gone
                 wanted = ~choice.planes[(index, slot), axis].gone
                 if not np.array_equal(kept, wanted) and wanted.any():
-                    node.input[slot] = adapters.between(name, axis, kept, wanted)
-    replaced: dict[str, str] = {}
-    for node in nodes:
-        left = [replaced.get(name, name) for name in node.input if name not in choice.dropped]
+                    source = adapters.between(source, axis, kept, wanted)
+            if source != name:
+                node.input[slot] = source
+        left = [name for name in node.input if name not in choice.dropped]
         if key(node) in JOINS | {"Concat"} and not choice.dropped.issuperset(node.output):
             if len(left) == 1 and node.output[0] not in adapters.named:
                 replaced[node.output[0]] = left[0]
@@ -35,22 +39,18 @@ def adapt(program: Program, trace: Trace, choice: Choice, model: ModelProto, nod
                 del node.attribute[:]
             if len(left) < len(node.input):
                 node.input[:] = left
-        for slot, name in enumerate(node.input):
-            if name in replaced:
-                node.input[slot] = replaced[name]
-    adapters.insert(model.graph)
-    keep(model.graph.node, lambda node: not choice.dropped.issuperset(node.output))
-    keep(model.graph.value_info, lambda value: value.name not in choice.dropped and value.name not in replaced)
+    adapters.insert()
+    keep(graph.node, lambda node: not choice.dropped.issuperset(node.output))
+    keep(graph.value_info, lambda value: value.name not in choice.dropped and value.name not in replaced)
 
 
 class _Adapters:
     """New nodes, one chain per tensor and set of channels, whoever uses it."""
 
-    def __init__(self, program: Program, model: ModelProto) -> None:
-        self.program, self.model = program, model
-        self.named = {value.name for value in model.graph.output}  # and by sub-graphs: these names must stay
-        self.named.update(name for node in model.graph.node for name in captured(node))
-        self.taken = names_taken(model)
+    def __init__(self, program: Program, graph: GraphProto, taken: set[str]) -> None:
+        self.program, self.graph, self.taken = program, graph, taken
+        self.named = set(program.outputs)  # and by sub-graphs: these names must stay
+        self.named.update(name for node in graph.node for name in captured(node))
         self.chains: dict[tuple[str, bytes], str] = {}
         self.nodes: dict[str, list[NodeProto]] = {}
 
@@ -70,7 +70,7 @@ class _Adapters:
             source = unused(f"{stem}_padded", self.taken)
             chain.append(self._pad(name, source, axis))
         indices = numpy_helper.from_array(place[wanted].astype(np.int64), unused(f"{stem}_indices", self.taken))
-        self.model.graph.initializer.append(indices)
+        self.graph.initializer.append(indices)
         chain.append(helper.make_node("Gather", [source, indices.name], [stem], name=stem, axis=axis))
         return stem
 
@@ -80,12 +80,15 @@ class _Adapters:
         if self.program.opset < 11:
             return helper.make_node("Pad", [name], [out], name=out, pads=widths)
         pads = numpy_helper.from_array(np.array(widths, np.int64), unused(f"{out}_widths", self.taken))
-        self.model.graph.initializer.append(pads)
+        self.graph.initializer.append(pads)
         return helper.make_node("Pad", [name, pads.name], [out], name=out)
 
-    def insert(self, graph: GraphProto) -> None:
-        """Put every chain behind the node that computes its tensor."""
-        for place in reversed(range(len(graph.node))):
-            for name in graph.node[place].output:
+    def insert(self) -> None:
+        """Put every chain behind the node that computes its tensor, or first if the tensor is an input."""
+        for place in reversed(range(len(self.graph.node))):
+            for name in self.graph.node[place].output:
                 for node in reversed(self.nodes.pop(name, [])):
-                    graph.node.insert(place + 1, node)
+                    self.graph.node.insert(place + 1, node)
+        for chain in self.nodes.values():
+            for node in reversed(chain):
+                self.graph.node.insert(0, node)

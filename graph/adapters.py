@@ -2,12 +2,15 @@
 
 At such a place the use of a tensor has channels of its own (`trace.edges`). Where they differ from the tensor's, the
 rewritten model needs an *adapter*: a Gather that selects what the consumer reads, or a zero channel and a Gather that
-embed a narrow operand in a wide sum. An adapter costs memory traffic and undoes fusions, so it must pay for itself.
+embed a narrow operand in a wide sum. An adapter costs memory traffic and undoes fusions, so it must pay for itself,
+unless the user says otherwise.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -22,6 +25,11 @@ from graph.values import Mask, Values
 # Multiply-accumulates that take as long as one element through an adapter, on ONNX Runtime's CPU: with Gathers
 # everywhere a ResNet-164 is slower, a DenseNet-40 takes 0.7x.
 SELECT_COST, EMBED_COST = 48, 100
+
+Select = Literal["auto", "never", "always"]
+
+#: Who wants adapters always, takes them wherever they save a multiply-accumulate; never, at no saving.
+PRICES: dict[Select, float] = {"auto": 1.0, "never": math.inf, "always": 0.0}
 
 
 @dataclass
@@ -62,25 +70,26 @@ def adapters(program: Program, trace: Trace, values: Values | None) -> list[Adap
     return found
 
 
-def reject(program: Program, trace: Trace, choice: Choice, found: list[Adapter]) -> bool:
+def reject(program: Program, trace: Trace, choice: Choice, found: list[Adapter], select: Select) -> bool:
     """Forbid the adapters that would cost more than they save; true if there were any."""
     used = [adapter for adapter in found if _differs(choice, adapter)]
     if not used:
         return False
     channels = Channels(trace, choice.planes, through_edges=False)
+    price = PRICES[select]
     rejected = False
     for adapter in used:
         tensor, edge = choice.planes[adapter.tensor], choice.planes[adapter.edge]
         elements = int(np.prod(trace.shapes[adapter.tensor[0]])) // tensor.gone.size
         selected, embedded = (edge.gone & ~tensor.gone).any(), (tensor.gone & ~edge.gone).any()
         kept = int((~tensor.gone & ~edge.gone).sum())
-        if selected:
+        if selected and edge.kept:
             saved = _work(program, trace, choice, channels, adapter.edge, summed=True) * (tensor.kept - kept)
-            if saved <= SELECT_COST * elements * kept:
+            if saved <= price * SELECT_COST * elements * max(kept, 1):
                 adapter.select, rejected = False, True
         if embedded and tensor.kept:
             saved = _work(program, trace, choice, channels, adapter.tensor, summed=False) * (edge.kept - kept)
-            if saved <= EMBED_COST * elements * edge.kept:
+            if saved <= price * EMBED_COST * elements * edge.kept:
                 adapter.zero, rejected = np.zeros_like(adapter.zero), True
     return rejected
 

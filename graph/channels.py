@@ -22,61 +22,101 @@ class Channels:
         labels: per axis, the channel of every index.
         families: lists of axes that hang together, by number.
         family: per axis, the number of its family.
+        count: one more than the largest label.
     """
 
-    def __init__(
-        self, trace: Trace, planes: Mapping[Axis, Plane], *, through_edges: bool, balanced: bool = False
-    ) -> None:
+    def __init__(self, trace: Trace, planes: Mapping[Axis, Plane], *, through_edges: bool, units: bool = False) -> None:
         """Find them.
 
         Args:
             trace: the ids and links.
-            planes: the axes.
-            through_edges: a use is the same channel as its tensor.
-            balanced: channels of one node's groups go together, so that all groups stay equally wide.
+            planes: the axes, and what may go of each.
+            through_edges: a use is the same channel as its tensor, except where one goes and the other stays.
+            units: channels that cannot go without one another are one: of a grid those that lie in a row of it,
+                and of groups those that keep the groups equally wide.
         """
-        axes = list(planes)
-        starts = np.cumsum([0, *(planes[axis].gone.size for axis in axes)])
-        offset = dict(zip(axes, starts.tolist(), strict=False))
-        count = int(starts[-1])
-        left: list[Labels] = []
-        right: list[Labels] = []
-
-        def join(one: Axis, other: Axis, where: Labels, there: Labels | None = None) -> None:
-            left.append(offset[one] + where)
-            right.append(offset[other] + (where if there is None else there))
-
-        for link in trace.links:
-            for other in link.axes[1:]:
-                join(link.axes[0], other, np.arange(planes[other].gone.size))
-        for site in trace.ids:
-            varying = trace.varying(site)
-            if len(varying) == 1:  # ids that vary along two axes belong to a hyperplane of each
-                ids = trace.ids[site].ravel()
-                left.append(offset[site, varying[0]] + np.arange(ids.size))
-                right.append(count + ids)
-        if through_edges:  # a use is the same channel as its tensor, except where one goes and the other stays
-            for edge, name in trace.edges.items():
-                (axis,) = trace.varying(edge)
-                together = planes[edge, axis].gone == planes[name, axis].gone
-                join((edge, axis), (name, axis), np.flatnonzero(together))
-        for groups in trace.groups if balanced else []:
-            sides = [axis for axis in (groups.inputs, groups.outputs) if axis in planes]
-            sizes = [planes[axis].gone.size // groups.count for axis in sides]
-            for side, size in zip(sides, sizes, strict=True):
-                where = np.arange(size * groups.count)
-                if 1 in sizes:  # nothing can go but a whole group
-                    join(side, sides[-1], where, where // size * sizes[-1])
-                else:
-                    join(side, side, where, where % size)
-        labels = _components(left, right, count + trace.count)[:count]
-        self.labels: dict[Axis, Labels] = dict(zip(axes, np.split(labels, starts[1:-1]), strict=True)) if axes else {}
-        owner = np.repeat(np.arange(len(axes)), np.diff(starts))
-        family = _components([owner], [len(axes) + labels], len(axes) + count + trace.count)
+        joins = _Joins(trace, planes)
+        joins.links()
+        joins.lines()
+        if through_edges:
+            joins.edges()
+        if units:
+            joins.grids()
+            joins.groups()
+        labels, axes = joins.components(), list(planes)
+        self.count = int(labels.max(initial=-1)) + 1
+        self.labels: dict[Axis, Labels] = dict(zip(axes, np.split(labels, joins.starts[1:-1]), strict=False))
+        owner = np.repeat(np.arange(len(axes)), np.diff(joins.starts))
+        family = _components([owner], [len(axes) + labels], len(axes) + joins.count)
         self.family = {axis: int(family[place]) for place, axis in enumerate(axes)}
         self.families: dict[int, list[Axis]] = {}
         for member, number in self.family.items():
             self.families.setdefault(number, []).append(member)
+
+
+class _Joins:
+    """Pairs of what is one channel: the hyperplanes are numbered axis by axis, and the ids behind them."""
+
+    def __init__(self, trace: Trace, planes: Mapping[Axis, Plane]) -> None:
+        self.trace, self.planes = trace, planes
+        self.starts = np.cumsum([0, *(plane.gone.size for plane in planes.values())])
+        self.offset = dict(zip(planes, self.starts.tolist(), strict=False))
+        self.count = int(self.starts[-1]) + trace.count
+        self.left: list[Labels] = []
+        self.right: list[Labels] = []
+
+    def join(self, one: Axis, where: Labels, other: Axis, there: Labels) -> None:
+        self.left.append(self.offset[one] + where)
+        self.right.append(self.offset[other] + there)
+
+    def join_ids(self, axis: Axis) -> None:
+        """Every hyperplane along ``axis`` with all ids in it."""
+        ids = self.trace.ids[axis[0]]
+        places = np.arange(ids.shape[axis[1]]).reshape([-1 if a == axis[1] else 1 for a in range(ids.ndim)])
+        self.left.append(self.offset[axis] + np.broadcast_to(places, ids.shape).ravel())
+        self.right.append(int(self.starts[-1]) + ids.ravel())
+
+    def links(self) -> None:
+        for link in self.trace.links:
+            for other in link.axes[1:]:
+                every = np.arange(self.planes[other].gone.size)
+                self.join(link.axes[0], every, other, every)
+
+    def lines(self) -> None:
+        """Ids that vary along two axes belong to a hyperplane of each, so they are no channel by themselves."""
+        for site in self.trace.ids:
+            varying = self.trace.varying(site)
+            if len(varying) == 1:
+                self.join_ids((site, varying[0]))
+
+    def edges(self) -> None:
+        for edge, name in self.trace.edges.items():
+            (axis,) = self.trace.varying(edge)
+            together = np.flatnonzero(self.planes[edge, axis].gone == self.planes[name, axis].gone)
+            self.join((edge, axis), together, (name, axis), together)
+
+    def grids(self) -> None:
+        """The longest axis that may lose anything, like the width of attention heads, is the one to cut along."""
+        for site, ids in self.trace.ids.items():
+            varying = [(site, axis) for axis in self.trace.varying(site)]
+            able = [axis for axis in varying if self.planes[axis].gone.any()]
+            if len(varying) > 1 and able:
+                self.join_ids(max(able, key=lambda axis: ids.shape[axis[1]]))
+
+    def groups(self) -> None:
+        for groups in self.trace.groups:
+            sides = [axis for axis in (groups.inputs, groups.outputs) if axis in self.planes]
+            sizes = [self.planes[axis].gone.size // groups.count for axis in sides]
+            for side, size in zip(sides, sizes, strict=True):
+                where = np.arange(size * groups.count)
+                if 1 in sizes:  # nothing can go but a whole group
+                    self.join(side, where, sides[-1], where // size * sizes[-1])
+                else:
+                    self.join(side, where, side, where % size)
+
+    def components(self) -> Labels:
+        """The channel of every hyperplane."""
+        return _components(self.left, self.right, self.count)[: int(self.starts[-1])]
 
 
 def _components(left: list[Labels], right: list[Labels], count: int) -> Labels:

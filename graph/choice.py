@@ -19,21 +19,22 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from graph.adapters import adapters, reject
+from graph.adapters import Select, adapters, reject
+from graph.alignment import give_back
 from graph.carriers import appoint
 from graph.liveness import Liveness
-from graph.planes import Axis, Choice, Plane
+from graph.planes import Choice, Plane
 from graph.program import Program, label
 from graph.reads import check, name_of
-from graph.trace import FROZEN, Ids, Link, Site, Trace
+from graph.trace import Ids, Link, Site, Trace
 from graph.values import Values
 
-ALIGNMENTS = 3  # passes of give_back
+ALIGNMENTS = 3  # passes of `give_back`
 
 Condition = Callable[[], bool]  #: withdraws what it must; true if that is news
 
 
-def choose(program: Program, trace: Trace, values: Values | None, align: int = 1) -> Choice:
+def choose(program: Program, trace: Trace, values: Values | None, align: int = 1, select: Select = "auto") -> Choice:
     """The largest set of hyperplanes that may go, but for those that are given back for alignment.
 
     Args:
@@ -41,17 +42,18 @@ def choose(program: Program, trace: Trace, values: Values | None, align: int = 1
         trace: its channels.
         values: what is known; ``None`` asks what *could* go if its weights were zero.
         align: widths become multiples of this where they were that wide: CPU kernels work in blocks of channels.
+        select: whether forks and joins get adapters: where they pay for themselves, never, or always.
     """
-    fixpoint = _Fixpoint(program, trace, values)
+    fixpoint = _Fixpoint(program, trace, values, select)
     fixpoint.solve()
     if values is not None and align > 1:
-        fixpoint.give_back(align)
+        fixpoint.align(align)
     return fixpoint.choice
 
 
 class _Fixpoint:
-    def __init__(self, program: Program, trace: Trace, values: Values | None) -> None:
-        self.program, self.trace, self.values = program, trace, values
+    def __init__(self, program: Program, trace: Trace, values: Values | None, select: Select) -> None:
+        self.program, self.trace, self.values, self.select = program, trace, values, select
         self.liveness = Liveness(program, trace)
         self.choice = Choice()
         self.start()
@@ -65,28 +67,25 @@ class _Fixpoint:
         self.choice.planes.clear()
         self.gone = np.ones(self.trace.count, np.bool_)
         self.why = np.zeros(self.trace.count, np.int32)
-        self.gone[FROZEN] = False
-        self.why[FROZEN] = self.choice.cause("output", "graph input or output")
         for site, ids in self.trace.ids.items():
             varying = self.trace.varying(site)
             for axis in varying:
                 self.choice.planes[site, axis] = Plane.full(ids.shape[axis])
-            if (
-                not varying and ids.size and ids.flat[0] != FROZEN
-            ):  # no hyperplane of it can go, so neither can its channel
+            if not varying and ids.size:  # no hyperplane of it can go, so neither can its channel
                 self.gone[ids] = False
-                self.why[ids] = self.choice.cause("last", str(site))
+                self.why[ids] = self.choice.cause("last", self.describe(site))
         for link in self.trace.links:
             for site, axis in link.axes:
                 self.choice.planes.setdefault((site, axis), Plane.full(self.trace.shapes[site][axis]))
         for freeze in self.trace.freezes:
-            node = None if freeze.node is None else self.program.nodes[freeze.node]
-            why = self.choice.cause("frozen", label(node)) if node else self.choice.cause(freeze.why, str(freeze.site))
+            why = self.choice.cause(freeze.why if freeze.node is None else "frozen", freeze.by)
             axes = range(len(self.trace.shapes[freeze.site])) if freeze.axis is None else [freeze.axis]
             for axis in axes:
                 plane = self.choice.planes.get((freeze.site, axis))
                 if plane is not None:
                     plane.withdraw(np.ones_like(plane.gone), why)
+            if freeze.axis is None and not self.trace.varying(freeze.site):
+                self.why[self.trace.ids[freeze.site]] = why
 
     def solve(self) -> None:
         self.settle()
@@ -97,23 +96,10 @@ class _Fixpoint:
             self.settle()
         self.choice.carriers = {each.node: each.carriers for each in self.checks if each.carriers}
 
-    def give_back(self, multiple: int) -> None:
-        """Keep dead channels, too, until every width is a multiple, where the tensor has enough of them."""
-        summed = {end for read in self.trace.reads for end in (read.left, read.right)}
-        weights = [
-            axis
-            for axis in self.choice.planes
-            if isinstance(axis[0], tuple) and axis[0] not in self.trace.ids and axis not in summed
-        ]
-        for _ in range(ALIGNMENTS):  # what one tensor gets back, coupled ones get, too
-            changed = False
-            for axis in weights:
-                plane = self.choice.planes[axis]
-                wanted = -(-plane.kept // multiple) * multiple
-                if 0 < plane.kept < wanted <= plane.gone.size:
-                    chosen = plane.gone & (np.cumsum(plane.gone) <= wanted - plane.kept)
-                    changed |= plane.withdraw(chosen, self.choice.cause("align", f"multiple of {multiple}"))
-            if not changed:
+    def align(self, multiple: int) -> None:
+        """Give dead channels back; what one tensor gets, others may have to follow."""
+        for _ in range(ALIGNMENTS):
+            if not give_back(self.program, self.trace, self.choice, multiple):
                 return
             self.settle()
 
@@ -124,14 +110,13 @@ class _Fixpoint:
                 pass
             if self.values is None:
                 return
-            if reject(self.program, self.trace, self.choice, self.adapters) or self.even():
+            if reject(self.program, self.trace, self.choice, self.adapters, self.select) or self.even():
                 continue
             if not self.keep_last():
                 return
 
     def ordered(self) -> list[Condition]:
         """All conditions in the order of the graph, so that a sweep against it carries every need to its origin."""
-        makers = {name: index for index, node in enumerate(self.program.nodes) for name in node.output}
         found: list[tuple[int, Condition]] = []
         found += [
             (read.node, partial(each.apply, self.choice)) for read, each in zip(self.reads, self.checks, strict=True)
@@ -140,7 +125,7 @@ class _Fixpoint:
         found += [(link.node, partial(self.together, link)) for link in self.trace.links]
         for site in self.trace.ids:
             if self.trace.varying(site):
-                place = site[0] if isinstance(site, tuple) else makers.get(site, -1)
+                place = site[0] if isinstance(site, tuple) else self.program.makers.get(site, -1)
                 found.append((place, partial(self.grid, site)))
         return [condition for _, condition in sorted(found, key=lambda entry: entry[0])]
 
@@ -213,7 +198,7 @@ class _Fixpoint:
         for axis in starved:
             plane = self.choice.planes[axis]
             chosen = np.arange(plane.gone.size) == self.commonest(*axis)
-            plane.withdraw(chosen, self.choice.cause("last", self.describe(axis)))
+            plane.withdraw(chosen, self.choice.cause("last", self.describe(axis[0])))
         return bool(starved)
 
     def commonest(self, site: Site, axis: int) -> int:
@@ -222,8 +207,8 @@ class _Fixpoint:
         ids = self.trace.ids[site]
         return int(counts[ids].max(tuple(a for a in range(ids.ndim) if a != axis)).argmax())
 
-    def describe(self, axis: Axis) -> str:
-        return name_of(self.program, axis[0])
+    def describe(self, site: Site) -> str:
+        return name_of(self.program, site)
 
 
 def _per_group(plane: Plane | None, groups: int) -> NDArray[np.int64]:

@@ -8,26 +8,34 @@ rest is zeroed: rows of weights, biases, scales and shifts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
 from graph.channels import Channels
+from graph.copies import complete, skeleton
 from graph.evaluate import Array
-from graph.planes import Choice
+from graph.planes import Axis, Choice
 from graph.program import Program, key
+from graph.quantised import parts, quantised
 from graph.reads import name_of
 from graph.shrink import Analysis
 from graph.trace import Groups, Trace, Use
 from graph.values import Mask
-from graph.write import write_constants
+from graph.write import names_taken, write_constants
 
 Scores = NDArray[np.float64]
 
 FLOOR = 0.05  # of every family of classes stays, and one at least
-STATISTICS = {"BatchNormalization": (3, 4)}  # running mean and variance make no output of a channel that has no scale
+STATISTICS = {  # inputs that make no output of a channel that has no scale, or are no factors
+    "BatchNormalization": (3, 4),
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "Attention": (3,),
+}
 ADDED = {"Add", "Sub", "Mul"}  # a zero operand there makes a zero, or leaves the other operand as it is
 
 
@@ -41,24 +49,24 @@ class Maker:
 
 
 @dataclass(frozen=True)
-class Classes:
-    """The channel classes that a model offers, numbered from 0.
+class Offer:
+    """The channel classes of one graph, numbered from 0.
 
     Attributes:
+        program: the graph.
         family: per class, the number of its family: classes that differ only by their index.
         makers: the constants that make them.
+        planes: per axis that can lose anything, the class of every index; -1 is none.
     """
 
     program: Program
     family: NDArray[np.int64]
-    makers: list[Maker] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return self.family.size
+    makers: list[Maker]
+    planes: dict[Axis, NDArray[np.int64]]
 
     def reduce(self, measure: Callable[[Array], Array]) -> Scores:
-        """Sum over all weights that make a class of ``measure``, an element-wise function."""
-        total = np.zeros(len(self))
+        """As `Classes.reduce`."""
+        total = np.zeros(self.family.size)
         for maker in self.makers:
             array = self.program.constants[name_of(self.program, maker.use)].astype(np.float64)
             rows = measure(array).sum(tuple(a for a in range(array.ndim) if a != maker.axis))
@@ -66,22 +74,57 @@ class Classes:
             np.add.at(total, maker.classes[offered], rows[offered])
         return total
 
-    def zeroed(self, chosen: Mask) -> ModelProto:
-        """A copy of the model in which the ``chosen`` classes [classes, bool] are zero."""
+    def zeros(self, chosen: Mask) -> dict[Use, Array]:
+        """New values of the constants that make ``chosen`` classes [classes, bool]."""
         constants: dict[Use, Array] = {}
+        stored = quantised(self.program)
         for maker in self.makers:
             rows = (maker.classes >= 0) & chosen[maker.classes]
-            if rows.any():
-                array = constants.get(maker.use)
-                if array is None:
-                    array = self.program.constants[name_of(self.program, maker.use)].copy()
-                array[(slice(None),) * maker.axis + (rows,)] = 0
-                constants[maker.use] = array
-        model = ModelProto()
-        model.CopyFrom(self.program.model)
-        nodes = {tuple(node.output): node for node in model.graph.node}
-        write_constants(self.program, model, [nodes[tuple(node.output)] for node in self.program.nodes], constants)
-        return model
+            for part in parts(stored, maker.use, maker.axis + 1) if rows.any() else []:
+                if part.zero is not None:
+                    if part.use not in constants:
+                        constants[part.use] = self.program.constants[name_of(self.program, part.use)].copy()
+                    array = constants[part.use]
+                    at = (slice(None),) * part.axes.index(maker.axis) + (rows,)
+                    array[at] = np.broadcast_to(part.zero, array.shape)[at]
+        return constants
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The channel classes that a model offers, numbered from 0: one graph's after the other's.
+
+    Attributes:
+        analysis: what is known of the model.
+        offers: what each of its graphs offers, in the order of `Analysis.within`.
+    """
+
+    analysis: Analysis
+    offers: list[Offer]
+
+    def __len__(self) -> int:
+        return self.family.size
+
+    @cached_property
+    def family(self) -> NDArray[np.int64]:
+        """Per class, the number of its family."""
+        starts = np.cumsum([0, *(offer.family.max(initial=-1) + 1 for offer in self.offers)])
+        return np.concatenate([offer.family + start for offer, start in zip(self.offers, starts, strict=False)])
+
+    def reduce(self, measure: Callable[[Array], Array]) -> Scores:
+        """Sum over all weights that make a class of ``measure``, an element-wise function."""
+        return np.concatenate([offer.reduce(measure) for offer in self.offers])
+
+    def zeroed(self, chosen: Mask) -> ModelProto:
+        """A copy of the model in which the ``chosen`` classes [classes, bool] are zero."""
+        copy = skeleton(self.analysis.program.model)
+        taken = names_taken(copy.graph)
+        ends = np.cumsum([offer.family.size for offer in self.offers])
+        graphs = zip(self.offers, np.split(chosen, ends[:-1]), self.analysis.within(copy.graph), strict=True)
+        for offer, own, (_, graph) in reversed(list(graphs)):  # a graph inside a node before the one around it
+            program = offer.program
+            write_constants(program, graph, program.matching(graph), offer.zeros(own), taken)
+        return complete(copy, self.analysis.program.model)
 
     def weakest(self, scores: Scores, count: int, floor: float = FLOOR) -> Mask:
         """The ``count`` classes with the smallest scores [classes] that leave every family its floor."""
@@ -96,26 +139,30 @@ class Classes:
 
 
 def classes(analysis: Analysis) -> Classes:
-    """The channel classes that ``analysis`` offers."""
+    """The channel classes that ``analysis`` offers, those of the graphs inside nodes included."""
+    return Classes(analysis, [offer(each) for each, _ in analysis.within(analysis.program.graph)])
+
+
+def offer(analysis: Analysis) -> Offer:
+    """The channel classes of one graph."""
     program, trace, choice = analysis.program, analysis.trace, analysis.offered()
-    channels = Channels(trace, choice.planes, through_edges=True, balanced=True)
-    blocked = [channels.labels[axis][~plane.gone] for axis, plane in choice.planes.items()]
-    blocked += [channels.labels[groups.outputs] for groups in trace.groups if not _has_rows(program, groups)]
-    bad = np.unique(np.concatenate([*blocked, np.zeros(0, np.int64)]))
-    offered = [np.setdiff1d(channels.labels[axis], bad) for axis in choice.planes]
-    labels = np.unique(np.concatenate([*offered, np.zeros(0, np.int64)]))
-    family = np.zeros(labels.size, np.int64)
-    for plane, own in channels.labels.items():
-        family[np.searchsorted(labels, np.intersect1d(own, labels))] = channels.family[plane]
-    found = Classes(program, np.unique(family, return_inverse=True)[1])
-    for use, axis, own in _making(program, trace, choice, channels):
-        place = np.searchsorted(labels, own)
-        known = (
-            (place < labels.size) & (labels[np.minimum(place, max(labels.size - 1, 0))] == own) if labels.size else None
-        )
-        if known is not None and known.any():
-            found.makers.append(Maker(use, axis, np.where(known, place, -1)))
-    return found
+    channels = Channels(trace, choice.planes, through_edges=True, units=True)
+    making = _making(program, trace, choice)
+    able = np.zeros(channels.count, np.bool_)
+    for _, _, axis in making:
+        able[channels.labels[axis]] = True
+    for axis, plane in choice.planes.items():
+        able[channels.labels[axis][~plane.gone]] = False
+    for groups in trace.groups:
+        if groups.outputs in channels.labels and not _has_rows(program, groups):
+            able[channels.labels[groups.outputs]] = False
+    numbers = np.where(able, np.cumsum(able) - 1, -1)
+    planes = {axis: numbers[own] for axis, own in channels.labels.items()}
+    family = np.zeros(np.count_nonzero(able), np.int64)
+    for axis, own in planes.items():
+        family[own[own >= 0]] = channels.family[axis]
+    makers = [Maker(use, place, planes[axis]) for use, place, axis in making if (planes[axis] >= 0).any()]
+    return Offer(program, np.unique(family, return_inverse=True)[1], makers, planes)
 
 
 def _has_rows(program: Program, groups: Groups) -> bool:
@@ -123,23 +170,22 @@ def _has_rows(program: Program, groups: Groups) -> bool:
     return key(program.nodes[groups.node]) == "Conv"
 
 
-def _making(
-    program: Program, trace: Trace, choice: Choice, channels: Channels
-) -> list[tuple[Use, int, NDArray[np.int64]]]:
-    """Axes of constants that make channels, with the channel of every index."""
+def _making(program: Program, trace: Trace, choice: Choice) -> list[tuple[Use, int, Axis]]:
+    """Axes of constants that make channels, with the plane that has these channels."""
     summed = {end for read in trace.reads for end in (read.left, read.right)}
-    found = [
-        (site, axis, channels.labels[site, axis])
+    found: list[tuple[Use, int, Axis]] = [
+        (site, axis, (site, axis))
         for site, axis in choice.planes
         if isinstance(site, tuple)
         and site not in trace.edges
         and (site, axis) not in summed
         and site[1] not in STATISTICS.get(key(program.nodes[site[0]]), ())
+        and program.constants[name_of(program, site)].dtype.kind not in "iub"  # places, not values
     ]
     for use, out in trace.follows.items():
         shape, rank = program.shapes[name_of(program, use)], len(program.shapes[out])
         for axis, size in enumerate(shape):
             plane = out, axis + rank - len(shape)
             if size > 1 and plane in choice.planes and key(program.nodes[use[0]]) in ADDED:
-                found.append((use, axis, channels.labels[plane]))
+                found.append((use, axis, plane))
     return found

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 
 Array = NDArray[Any]
+
+
+SINCE = {"DequantizeLinear": 19, "QuantizeLinear": 19}  #: older ones, which onnx lacks, say nothing else
 
 
 class CannotEvaluate(Exception):  # noqa: N818  it is a statement about an op, not a failure
@@ -23,21 +27,28 @@ def evaluate(node: NodeProto, opsets: Sequence[OperatorSetIdProto], inputs: Sequ
     Raises:
         CannotEvaluate: onnx has no reference implementation, or it fails on these inputs.
     """
-    names = [name for name in dict.fromkeys(node.input) if name]
-    model = ModelProto(
-        ir_version=10,
-        opset_import=list(opsets),
-        graph=GraphProto(
-            name="node",
-            node=[node],
-            input=[ValueInfoProto(name=name) for name in names],
-            output=[ValueInfoProto(name=name) for name in node.output if name],
-        ),
-    )
-    feeds = {name: value for name, value in zip(node.input, inputs, strict=True) if name}
+    feeds = {f"i{slot}": value for slot, value in enumerate(inputs) if node.input[slot]}
+    nameless = NodeProto(op_type=node.op_type, domain=node.domain, attribute=node.attribute)
+    nameless.input.extend(f"i{slot}" if name else "" for slot, name in enumerate(node.input))
+    nameless.output.extend(f"o{slot}" if name else "" for slot, name in enumerate(node.output))
+    versions = tuple((each.domain, each.version) for each in opsets)
     try:
         with np.errstate(all="ignore"):
-            outputs = ReferenceEvaluator(model).run(None, feeds)
+            outputs = _evaluator(nameless.SerializeToString(deterministic=True), versions).run(None, feeds)
     except Exception as error:  # the reference implementation raises whatever numpy raises
         raise CannotEvaluate(f"{node.op_type}: {error}") from error
     return [np.asarray(output) for output in outputs]
+
+
+@lru_cache(maxsize=256)  # most nodes of a model differ from others by their names only
+def _evaluator(nameless: bytes, versions: tuple[tuple[str, int], ...]) -> ReferenceEvaluator:
+    node = NodeProto.FromString(nameless)
+    since = SINCE.get(node.op_type, 1)
+    graph = GraphProto(
+        name="node",
+        node=[node],
+        input=[ValueInfoProto(name=name) for name in node.input if name],
+        output=[ValueInfoProto(name=name) for name in node.output if name],
+    )
+    opsets = [helper.make_opsetid(domain, max(version, since)) for domain, version in versions]
+    return ReferenceEvaluator(ModelProto(ir_version=10, opset_import=opsets, graph=graph))

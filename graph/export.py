@@ -26,6 +26,7 @@ def export(
     name: str,
     opset: int = OPSET,
     metadata: Mapping[str, str] | None = None,
+    optimize: bool = True,
 ) -> ModelProto:
     """The model as ONNX, in evaluation mode, with the batch size left open.
 
@@ -35,6 +36,8 @@ def export(
         name: of the model; the graph is called by it and by a hash of the content, since engine caches key on it.
         opset: version of the default operator set.
         metadata: for the file's metadata properties.
+        optimize: fold BatchNorm and whatever else is constant into weights; otherwise every parameter is an initializer
+            of its own name, and holds what it holds in the module.
 
     Raises:
         ModelError: torch cannot export the module.
@@ -53,17 +56,19 @@ def export(
                 output_names=["output"],
                 opset_version=opset,
                 dynamo=True,
-                optimize=True,
+                optimize=optimize,
                 verbose=False,
                 dynamic_shapes=({0: batch},),
             )
+            assert program is not None
+            if not optimize:
+                _optimise_around_parameters(program)
     except Exception as error:  # the exporter wraps whatever the module raised
         cause = error.__cause__ or error
         line = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
         raise ModelError(f"torch cannot export {type(module).__name__}: {line.strip()}") from error
     finally:
         module.train(training)
-    assert program is not None
     model: ModelProto = program.model_proto
     strip_exporter_metadata(model)
     for key, value in (metadata or {}).items():
@@ -71,6 +76,14 @@ def export(
     model.graph.name = name
     model.graph.name = f"{name}-{digest(model)[:12]}"
     return model
+
+
+def _optimise_around_parameters(program: torch.onnx.ONNXProgram) -> None:
+    """Make sizes static and fold what is constant, but for initializers: as inputs they are none to the optimiser."""
+    inputs = len(program.model.graph.inputs)
+    program.model.graph.inputs.extend(program.model.graph.initializers.values())
+    program.optimize()
+    del program.model.graph.inputs[inputs:]
 
 
 @contextlib.contextmanager

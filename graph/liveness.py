@@ -1,7 +1,7 @@
 """What is left without any channel, and who would miss it?
 
-A tensor may lose everything if every reader is gone too, is a Concat, or is a sum that keeps another operand. Otherwise
-one channel stays.
+A tensor may lose everything if every reader is gone too, is a Concat, or is a sum that keeps another operand of its
+full shape. Otherwise one channel stays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Liveness:
 
     def __init__(self, program: Program, trace: Trace) -> None:
         self.program, self.trace = program, trace
-        self.outputs = {value.name for value in program.model.graph.output}
+        self.outputs = set(program.outputs)
 
     def judge(self, choice: Choice) -> tuple[set[str], list[Axis]]:
         """Tensors that vanish with all that computed them, and axes that lost everything but are still read."""
@@ -56,5 +56,6 @@ class Liveness:
         """Whether a node can do without an operand."""
         if all(out in dropped for out in node.output if out) or key(node) == "Concat":
             return True
-        operands = [other for other in node.input if other not in self.program.constants]
-        return key(node) in JOINS and any(other not in empty for other in operands)
+        shapes, whole = self.program.shapes, node.output[0]
+        operands = [other for other in node.input if other not in self.program.constants and other not in empty]
+        return key(node) in JOINS and any(shapes[other] == shapes[whole] for other in operands)

@@ -28,6 +28,8 @@ def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) 
     Raises:
         CannotEvaluate: the op depends on something that is not known.
     """
+    if program.opset < 7 and key(node) in ("Dropout", "Reshape", "Tile"):
+        raise CannotEvaluate(f"{node.op_type}: as it was before opset 7")
     shapes = [program.shapes[name] for name in data_inputs(node)]
     out_shapes = [program.shapes[name] for name in node.output if name]
     match key(node):
@@ -55,16 +57,6 @@ def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) 
     return [collapse(array) for array in outputs]
 
 
-def executable(program: Program, node: NodeProto) -> bool:
-    """Whether an op of ``rules.MOVEMENT`` can be executed: what it moves by is known, and as it is since opset 7."""
-    if program.opset < 7 and key(node) in ("Dropout", "Reshape", "Tile"):
-        return False
-    if key(node) == "Gather":
-        return node.input[1] in program.constants
-    by_shape = key(node) in ("Reshape", "Expand")  # the shape of their output says everything
-    return by_shape or all(program.known(name) is not None for name in node.input[len(data_inputs(node)) :] if name)
-
-
 def data_inputs(node: NodeProto) -> list[str]:
     """The inputs that are moved, as opposed to shapes, axes and indices."""
     return list(node.input) if key(node) == "Concat" else [node.input[0]]
@@ -87,14 +79,14 @@ def reshape(array: Array, before: Shape, after: Shape) -> Array:
     """
     pieces_in: list[int] = []
     pieces_out: list[int] = []
-    for old, new in _groups(before, after):
+    for old, new in factors(before, after):
         varies = any(array.shape[axis] > 1 for axis in old)
         pieces_in += [before[axis] if varies else 1 for axis in old]
         pieces_out += [after[axis] if varies else 1 for axis in new]
     return np.broadcast_to(array, pieces_in).reshape(pieces_out)
 
 
-def _groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
+def factors(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
     """Split the axes of two shapes of equal size into the finest groups of equal product."""
     groups = []
     i = j = 0
@@ -140,25 +132,6 @@ def touched(program: Program, node: NodeProto) -> set[int]:
             return {int(axis) % rank for axis in axes}
         case _:
             return set(range(rank))
-
-
-def sizes_read(program: Program, node: NodeProto) -> list[int]:
-    """Axes whose size anyone wants to know from a Shape node."""
-    rank = len(program.shapes.get(node.input[0], ()))
-    attribute = attributes(node)
-    entries = list(range(rank))[attribute.get("start", 0) : attribute.get("end", rank)]
-    name = node.output[0]
-    wanted: set[int] = set()
-    for reader in (program.nodes[index] for index in program.consumers.get(name, [])):
-        if key(reader) not in ("Gather", "Slice") or reader.input[0] != name:
-            return entries
-        try:
-            outputs = program.evaluate(reader, [np.array(entries), *map(program.known, reader.input[1:])])
-        except CannotEvaluate:
-            return entries
-        wanted.update(outputs[0].ravel().tolist())
-    is_output = any(value.name == name for value in program.model.graph.output)
-    return entries if is_output else sorted(wanted)
 
 
 def slice_steps(program: Program, node: NodeProto) -> Array:
@@ -235,15 +208,13 @@ def _filled(like: Array, axis: int, count: int, fill: Array, offset: int) -> Arr
 def _blocks(node: NodeProto, array: Array, before: Shape, after: Shape) -> Array:
     """Channels to blocks of pixels, or back: a transposition of their axes."""
     attribute = attributes(node)
-    block = attribute["blocksize"]
-    if key(node) == "SpaceToDepth":
-        batch, channels, height, width = before
-        apart, order = (batch, channels, height // block, block, width // block, block), [0, 3, 5, 1, 2, 4]
-    elif attribute.get("mode", b"DCR") == b"DCR":
-        batch, channels, height, width = after
-        apart, order = (batch, block, block, channels, height // block, width // block), [0, 3, 4, 1, 5, 2]
+    block, to_space = attribute["blocksize"], key(node) == "DepthToSpace"
+    (batch, _, height, width), (_, channels, *_) = (before, after) if to_space else (after, before)
+    if attribute.get("mode", b"DCR") == b"DCR":
+        apart, order = (batch, block, block, channels, height, width), [0, 3, 4, 1, 5, 2]
     else:
-        batch, channels, height, width = after
-        apart, order = (batch, channels, block, block, height // block, width // block), [0, 1, 4, 2, 5, 3]
-    turned = reshape(array, before, apart).transpose(order)
-    return reshape(turned, tuple(apart[axis] for axis in order), after)
+        apart, order = (batch, channels, block, block, height, width), [0, 1, 4, 2, 5, 3]
+    turned = tuple(apart[axis] for axis in order)
+    if to_space:
+        return reshape(reshape(array, before, apart).transpose(order), turned, after)
+    return reshape(reshape(array, before, turned).transpose(np.argsort(order)), apart, after)

@@ -102,6 +102,10 @@ def _split(context: Context) -> Patch:
     sizes = [int(context.kept_out(place, axis).sum()) for place in range(len(names))]
     if sizes == [context.program.shapes[name][axis] for name in names]:
         return Patch()
+    given = "split" in attributes(context.node) or any(context.node.input[1:])
+    share = -(-sum(sizes) // len(sizes))
+    if not given and sizes == [min(share, sum(sizes) - share * place) for place in range(len(sizes))]:
+        return Patch()  # in equal parts, of which the last may be smaller
     if context.program.opset < 13:
         return Patch(attributes={"split": sizes})
     return Patch(inputs={1: np.array(sizes, np.int64)}, attributes={"num_outputs": None})

@@ -7,70 +7,72 @@ not a constant: whatever the model computes from it stays computed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, reduce
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, TypeProto, defs, helper, numpy_helper
-from onnx.checker import ValidationError
-from onnx.shape_inference import InferenceError, infer_node_outputs
+from onnx import GraphProto, ModelProto, NodeProto, TypeProto
 
+from graph import control
+from graph.check import check
+from graph.constants import Constants, Stored, constant_of, type_of
 from graph.errors import ModelError
 from graph.evaluate import Array, CannotEvaluate, evaluate
+from graph.inline import inline
+from graph.nodes import attributes, bodies, captured, free, key, label, stored
+from graph.order import ordered
+from graph.shapes import Shape, Sizes, common, infer, is_typed, shape_of
 
-Shape = tuple[int, ...]
+__all__ = ["Constants", "Program", "Shape", "attributes", "captured", "key", "label", "read"]
 
-PROBE_BATCH = 2  # else 1
-PROBE_SIZE = 64
-SMALL = 4096  # tensors up to this size may be shapes or scales, so their value is followed
+#: Batch and other open sizes, for one reading and for a second one that tells which sizes depend on them. Files with
+#: a dynamic batch and a batch of 1 baked into a Reshape are common; they are read for that batch.
+PROBES = (
+    ((2, 64), (3, 128)),
+    ((2, 64), (3, 64)),
+    ((2, 64), (2, 128)),
+    ((2, 64),),
+    ((1, 64), (1, 128)),
+    ((1, 64),),
+)
 
-
-class Constants(Mapping[str, Array]):
-    """Constant tensors by name, decoded on first use."""
-
-    def __init__(self, initializers: Mapping[str, TensorProto]) -> None:
-        self._stored = dict(initializers)
-        self._decoded: dict[str, Array] = {}
-
-    def __getitem__(self, name: str) -> Array:
-        if name not in self._decoded:
-            self._decoded[name] = numpy_helper.to_array(self._stored[name])
-        return self._decoded[name]
-
-    def __setitem__(self, name: str, value: Array) -> None:
-        self._decoded[name] = value
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._decoded or name in self._stored
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({**self._stored, **self._decoded})
-
-    def __len__(self) -> int:
-        return len({**self._stored, **self._decoded})
+BRANCHES = ["then_branch", "else_branch"]
+#: Ops that are no functions of their inputs, or of which onnx's reference is wrong (before opset 14, as in training).
+NEVER_FOLDED = set(
+    "BatchNormalization Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
+)
+SELECTIONS = {"Concat", "Gather", "Identity", "Reshape", "Shape", "Slice", "Squeeze", "Unsqueeze"}
 
 
 @dataclass
 class Program:
-    """A model with everything that is known about it without knowing its input.
+    """A graph with everything that is known about it without knowing its input.
 
     Attributes:
-        model: the model itself; never changed here.
+        model: the model, with its functions inlined; never changed here.
+        graph: the model's graph, or one inside a node: a branch of If, the body of a Loop or Scan.
         nodes: its nodes, producers before consumers, without those that no output depends on.
         shapes: the concrete shape of every tensor that has one, dynamic sizes replaced by probe sizes.
-        constants: initializers and whatever is computed from them alone.
-        probed: small integer tensors that are known at the probe sizes only.
-        dynamic: per tensor, the axes whose size depends on what is fed.
+        constants: initializers, those of the graphs around it too, and whatever is computed from them alone.
+        probed: small tensors that are known at the probe sizes only: shapes, indices, scales.
+        dynamic: per tensor, the axes whose size depends on what is fed, and how many elements they have for one of
+            the batch, or for one pixel or token; 0 if that differs.
+        probe: the batch and the other open sizes that shapes were found at.
+        outer: activations of the graphs around it that it reads.
+        bodies: the graphs inside its nodes that are understood, by index of the node and name of the attribute.
     """
 
     model: ModelProto
+    graph: GraphProto
     nodes: list[NodeProto]
     shapes: dict[str, Shape] = field(default_factory=dict)
-    constants: Constants = field(default_factory=lambda: Constants({}))
+    constants: Constants = field(default_factory=Constants)
     probed: dict[str, Array] = field(default_factory=dict)
-    dynamic: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    dynamic: dict[str, dict[int, int]] = field(default_factory=dict)
+    probe: tuple[int, int] = (1, 1)
+    outer: list[str] = field(default_factory=list)
+    bodies: dict[tuple[int, str], Program] = field(default_factory=dict)
 
     @cached_property
     def opset(self) -> int:
@@ -84,16 +86,25 @@ class Program:
 
     @cached_property
     def inputs(self) -> list[str]:
-        """Names of the inputs that a user feeds (old files list their weights as inputs too)."""
-        weights = {tensor.name for tensor in self.model.graph.initializer}
-        return [value.name for value in self.model.graph.input if value.name not in weights]
+        """Names of what is fed, or comes from outside (old files list their weights as inputs too)."""
+        return [value.name for value in self.graph.input if value.name not in self.constants] + self.outer
+
+    @cached_property
+    def outputs(self) -> list[str]:
+        """Names of what is returned."""
+        return [value.name for value in self.graph.output]
+
+    @cached_property
+    def makers(self) -> dict[str, int]:
+        """Index of the node that computes a tensor."""
+        return {name: index for index, node in enumerate(self.nodes) for name in node.output if name}
 
     @cached_property
     def batched(self) -> bool:
-        """Whether the first axis of the first input has a dynamic size, which was probed with a batch of 2."""
-        first = next((value for value in self.model.graph.input if value.name in self.inputs), None)
-        dims = first.type.tensor_type.shape.dim if first is not None else []
-        return len(dims) > 0 and dims[0].dim_value <= 0
+        """Whether the first axis of the first input that has any is a dynamic one, which was probed with a batch."""
+        shapes = (value.type.tensor_type.shape for value in self.graph.input if value.name in self.inputs)
+        first = next((shape.dim[0] for shape in shapes if shape.dim), None)
+        return first is not None and first.dim_value <= 0
 
     @cached_property
     def consumers(self) -> dict[str, list[int]]:
@@ -105,228 +116,231 @@ class Program:
                     readers.setdefault(name, []).append(index)
         return readers
 
+    def matching(self, graph: GraphProto) -> list[NodeProto]:
+        """The nodes of a copy of this graph in the order of ``nodes``."""
+        found = {tuple(node.output): node for node in graph.node}
+        return [found[tuple(node.output)] for node in self.nodes]
+
     def evaluate(self, node: NodeProto, inputs: list[Array | None]) -> list[Array]:
         """Outputs of ``node`` on the given arrays, at this model's opset."""
         return evaluate(node, self.model.opset_import, inputs)
-
-    def find_dynamic(self, other: Program) -> None:
-        """Note which sizes are different in the same model read with other probe sizes."""
-        for name, shape in self.shapes.items():
-            found = other.shapes.get(name, ())
-            axes = tuple(axis for axis, (one, two) in enumerate(zip(shape, found, strict=False)) if one != two)
-            if axes:
-                self.dynamic[name] = axes
 
     def known(self, name: str) -> Array | None:
         """The value of a tensor that is known, be it at the probe sizes only."""
         return self.constants[name] if name in self.constants else self.probed.get(name)
 
 
-def read(model: ModelProto) -> Program:
-    """Order the nodes, find every shape and fold what depends on constants alone.
+def read(model: ModelProto, probes: Sequence[Sequence[tuple[int, int]]] = PROBES) -> Program:
+    """Inline functions, order the nodes, find every shape and fold what depends on constants alone.
 
-    Files with a dynamic batch and a batch of 1 baked into a Reshape are common; they are read for that batch.
+    Args:
+        model: any; it is not changed.
+        probes: sets of readings to try in turn, each a batch and a size; with one reading nothing is dynamic.
 
     Raises:
-        ModelError: the graph has a cycle, a tensor without producer, or shapes that contradict each other.
+        ModelError: the graph has a cycle, a tensor without producer or with two, shapes that contradict each other,
+            or an op or opset that onnx does not know.
     """
-    try:
-        program = _read(model, PROBE_BATCH, PROBE_SIZE)
-    except ModelError:
-        program = _read(model, 1, PROBE_SIZE)
-    inputs = [value for value in model.graph.input if value.name in program.inputs]
-    if any(dim.dim_value <= 0 for value in inputs for dim in value.type.tensor_type.shape.dim):
-        with contextlib.suppress(ModelError):  # of a model that takes these sizes only, nothing is dynamic
-            program.find_dynamic(_read(model, PROBE_BATCH + 1, PROBE_SIZE + 32))
-    return program
+    model = inline(model)
+    check(model)
+    constants = set(stored(model.graph))
+    fed = [value for value in model.graph.input if value.name not in constants and is_typed(value.type)]
+    is_open = any(dim.dim_value <= 0 for value in fed for dim in value.type.tensor_type.shape.dim)
+    problem: ModelError | None = None
+    for readings in probes if is_open else [probes[0][:1]]:
+        sizes = [Sizes(*probe) for probe in readings]
+        for each in sizes:
+            each.feed(fed)
+        try:
+            return _Reader(model, model.graph, sizes, Constants()).program
+        except ModelError as error:
+            problem = error
+    assert problem is not None
+    raise problem
 
 
-def _read(model: ModelProto, batch: int, size: int) -> Program:
-    graph = model.graph
-    program = Program(model, _ordered(model), constants=Constants({t.name: t for t in graph.initializer}))
-    types: dict[str, TypeProto] = {}
-    for tensor in graph.initializer:
-        types[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
-    for value in graph.input:
-        types.setdefault(value.name, _probe(value.type, batch, size))
-    declared = {value.name: _probe(value.type, batch, size) for value in [*graph.value_info, *graph.output]}
-    for node in program.nodes:
-        _infer(program, node, types, declared)
-    for name, kind in types.items():
-        shape = _shape(kind)
-        if shape is not None:
-            program.shapes[name] = shape
-    return program
+class _Reader:
+    """Reads a graph at one or two sets of probe sizes at once.
 
+    Attributes:
+        program: what was found.
+        sizes: the same per reading; the first one's become the program's.
+        fixed: tensors of ``program.probed`` whose value does not depend on what is fed.
+    """
 
-def attributes(node: NodeProto) -> dict[str, Any]:
-    """The attributes of ``node`` as Python values."""
-    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    def __init__(
+        self,
+        model: ModelProto,
+        graph: GraphProto,
+        sizes: Sequence[Sizes],
+        constants: Constants,
+        outer: Iterable[str] = (),
+        fixed: Iterable[str] = (),
+    ) -> None:
+        self.sizes, self.fixed = sizes, set(fixed)
+        self.program = Program(model, graph, ordered(graph, outer), constants=constants)
+        self.program.outer = [name for name in outer if name not in constants]
+        declared = {value.name: value.type for value in [*graph.value_info, *graph.output]}
+        self.declared = {name: kind for name, kind in declared.items() if is_typed(kind)}
+        for tensor in graph.initializer:
+            self.constant(tensor.name, tensor)
+        for sparse in graph.sparse_initializer:
+            self.constant(sparse.values.name, sparse)
+        for index, node in enumerate(self.program.nodes):
+            self.visit(index, node)
+        self.finish()
 
+    def visit(self, index: int, node: NodeProto) -> None:
+        """Types and, where they are known, values of the outputs of ``node``."""
+        inner = bodies(node)
+        if key(node) == "Constant":
+            return self.constant(node.output[0], constant_of(node))
+        if inner:
+            found = self.enter(index, node)
+        else:
+            version = self.program.version(node.domain)
+            found = [infer(self.program.model, node, version, each, self.hints(each, node)) for each in self.sizes]
+        for each, kinds in zip(self.sizes, found, strict=True):
+            for name in node.output:
+                kind = kinds.get(name)
+                if name in self.declared and (kind is None or (inner and shape_of(kind) is None)):
+                    kind = each.close(self.declared[name])  # stands in for an op that onnx does not know
+                if kind is not None:
+                    each.put(name, kind)
+        if not inner and node.domain in ("", "ai.onnx"):
+            self.fold(node)
 
-def key(node: NodeProto) -> str:
-    """How the tables call the op of ``node``."""
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    # -- values
 
+    def constant(self, name: str, value: Array | Stored) -> None:
+        """File a constant and its type."""
+        self.program.constants[name] = value
+        kind = type_of(value)
+        for each in self.sizes:
+            each.put(name, kind)
 
-def captured(node: NodeProto) -> list[str]:
-    """Names that sub-graphs of ``node`` read from outside."""
-    names: list[str] = []
-    for entry in node.attribute:
-        bodies = [entry.g] if entry.type == AttributeProto.GRAPH else list(entry.graphs)
-        for body in bodies:
-            inner = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
-            for child in body.node:
-                names += [name for name in [*child.input, *captured(child)] if name and name not in inner]
-                inner.update(child.output)
-            names += [value.name for value in body.output if value.name not in inner]
-    return list(dict.fromkeys(names))
+    def known(self, sizes: Sizes, name: str) -> Array | None:
+        """A value that is known in one reading."""
+        return self.program.constants[name] if name in self.program.constants else sizes.probed.get(name)
 
+    def hints(self, sizes: Sizes, node: NodeProto) -> dict[str, Array]:
+        """Values of inputs that may decide shapes: targets, axes, scales."""
+        known = {name: self.known(sizes, name) for name in node.input if sizes.is_small(name)}
+        return {name: value for name, value in known.items() if value is not None}
 
-def label(node: NodeProto) -> str:
-    """How a node is called in messages: its op and its name, or its first output where it has none."""
-    return f"{node.op_type}:{node.name or next((name for name in node.output if name), '?')}"
-
-
-def _ordered(model: ModelProto) -> list[NodeProto]:
-    graph = model.graph
-    ready = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input} | {""}
-    ready |= {tensor.values.name for tensor in graph.sparse_initializer}
-    pending, ordered = list(graph.node), []
-    while pending:
-        left = []
-        for node in pending:
-            if ready.issuperset(node.input) and ready.issuperset(captured(node)):
-                ready.update(node.output)
-                ordered.append(node)
-            else:
-                left.append(node)
-        if len(left) == len(pending):
-            missing = next(name for name in [*left[0].input, *captured(left[0])] if name not in ready)
-            raise ModelError(
-                f"node {label(left[0])} reads '{missing}', which nothing computes before it (or in a cycle)"
-            )
-        pending = left
-    absent = [value.name for value in graph.output if value.name not in ready]
-    if absent:
-        raise ModelError(f"graph output '{absent[0]}' is computed by no node")
-    needed, alive = {value.name for value in graph.output}, []
-    for node in reversed(ordered):
-        if not needed.isdisjoint(node.output):
-            needed.update(node.input, captured(node))
-            alive.append(node)
-    return alive[::-1]
-
-
-def _probe(kind: TypeProto, batch: int, size: int) -> TypeProto:
-    """The type with every dynamic size replaced: the first axis by ``batch``, others by ``size``."""
-    probed = TypeProto()
-    probed.CopyFrom(kind)
-    if probed.WhichOneof("value") == "tensor_type" and probed.tensor_type.HasField("shape"):
-        for axis, dim in enumerate(probed.tensor_type.shape.dim):
-            if not dim.HasField("dim_value") or dim.dim_value <= 0:
-                dim.dim_value = batch if axis == 0 else size
-    return probed
-
-
-def _shape(kind: TypeProto) -> Shape | None:
-    if kind.WhichOneof("value") != "tensor_type" or not kind.tensor_type.HasField("shape"):
-        return None
-    dims = kind.tensor_type.shape.dim
-    if not all(dim.HasField("dim_value") for dim in dims):
-        return None
-    return tuple(dim.dim_value for dim in dims)
-
-
-def _infer(program: Program, node: NodeProto, types: dict[str, TypeProto], declared: Mapping[str, TypeProto]) -> None:
-    names = [name for name in node.input if name]
-    data: dict[str, TensorProto] = {}
-    for name in names:  # target shapes, scales and the like decide output shapes
-        value = program.known(name) if _is_small(types.get(name)) else None
-        if value is not None:
-            data[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
-    found: dict[str, TypeProto] = {}
-    try:
-        if not all(name in types for name in names):
-            raise LookupError("an input behind an op that onnx does not know")
-        schema = defs.get_schema(node.op_type, program.version(node.domain), node.domain)
-        found = infer_node_outputs(
-            schema,
-            node,
-            {name: types[name] for name in names if name in types},
-            data,
-            opset_imports=list(program.model.opset_import),
-            ir_version=program.model.ir_version,
-        )
-    except (defs.SchemaError, LookupError):
-        pass  # its outputs have the shapes that the file declares, if any
-    except (InferenceError, ValidationError) as error:
-        if not captured(node):  # what a sub-graph captures is out of the inference's sight
-            raise ModelError(f"node {label(node)} has inconsistent shapes: {_first_line(error)}") from error
-    if key(node) == "Reshape":
-        sizes = _elements(found.get(node.output[0])), _elements(types.get(names[0]))
-        if None not in sizes and sizes[0] != sizes[1]:
-            raise ModelError(f"node {label(node)} has inconsistent shapes: {sizes[1]} elements become {sizes[0]}")
-    for name in node.output:
-        if name in found:
-            types[name] = found[name]
-        elif name in declared:
-            types[name] = declared[name]
-    _fold(program, node, names, types)
-
-
-def _fold(program: Program, node: NodeProto, names: list[str], types: dict[str, TypeProto]) -> None:
-    """Follow the value of a node that depends on constants alone, or of a small integer one at the probe sizes."""
-    small = all(_is_small(types.get(name)) and _is_integer(types[name]) for name in node.output if name)
-    if key(node) == "Shape" and _shape(types[node.input[0]]) is not None:
-        inputs: list[Array | None] = [np.empty(_shape(types[node.input[0]]) or (), np.bool_)]
-    elif not names and key(node) != "Constant":
-        return  # random ops
-    else:
-        if any(entry.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for entry in node.attribute):
+    def fold(self, node: NodeProto) -> None:
+        """Follow the value of a node that depends on constants alone, or of a small one at the probe sizes."""
+        names = [name for name in node.input if name]
+        if not names or key(node) in NEVER_FOLDED:
             return
-        static = all(name in program.constants for name in names)
-        if node.domain not in ("", "ai.onnx") or node.op_type in NOT_A_FUNCTION:
+        if key(node) == "Shape":  # not even that of a constant is one, since constants shrink
+            if all(names[0] in each.shapes for each in self.sizes):
+                self.probe(node, [[_shape(node, each.shapes[names[0]])] for each in self.sizes])
             return
-        if not static and not (small and all(program.known(name) is not None for name in names)):
-            return
-        inputs = [program.known(name) if name else None for name in node.input]
-    try:
-        outputs = program.evaluate(node, inputs)
-    except CannotEvaluate:
-        return
-    static = key(node) != "Shape" and all(name in program.constants for name in names)
-    for name, value in zip((name for name in node.output if name), outputs, strict=True):
-        types[name] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape))
-        if static:
-            program.constants[name] = value
-        elif small:
-            program.probed[name] = value
+        with contextlib.suppress(CannotEvaluate):
+            if all(name in self.program.constants for name in names):
+                values = self.program.evaluate(node, [self.program.constants.get(name) for name in node.input])
+                for name, value in zip(filter(None, node.output), values, strict=True):
+                    self.constant(name, value)
+            elif all(each.is_small(name) for each in self.sizes for name in node.output if name):
+                rows = [[self.known(each, name) for name in node.input] for each in self.sizes]
+                if all(row[place] is not None for row in rows for place, name in enumerate(node.input) if name):
+                    self.probe(node, [self.program.evaluate(node, row) for row in rows])
+
+    def probe(self, node: NodeProto, values: list[list[Array]]) -> None:
+        """File values that are known at the probe sizes, one list of outputs per reading."""
+        sources = all(name in self.program.constants or name in self.fixed for name in node.input if name)
+        for each, row in zip(self.sizes, values, strict=True):
+            for name, value in zip(filter(None, node.output), row, strict=True):
+                each.probed[name] = value
+                each.put(name, type_of(value))
+        for place, name in enumerate(filter(None, node.output)):
+            same = all(np.array_equal(row[place], values[0][place]) for row in values)
+            # A selection of sizes is fixed if two readings agree. A comparison may be false in both and true elsewhere.
+            if sources or (same and key(node) in SELECTIONS and values[0][place].dtype != np.bool_):
+                self.fixed.add(name)
+
+    # -- graphs inside nodes
+
+    def enter(self, index: int, node: NodeProto) -> Sequence[Mapping[str, TypeProto]]:
+        """Read the graphs inside ``node``; the types of its outputs, per reading."""
+        if key(node) == "If":
+            return self.branches(index, node)
+        if not control.repeats(node, self.program.opset):
+            return [{} for _ in self.sizes]
+        name, body = bodies(node)[0]
+        control.check(node, body)
+        entered = [control.entering(node, body, each.types) for each in self.sizes]
+        while True:  # a shape that changes from one iteration to the next is no shape
+            inside = self.inside(body, entered)
+            types = [each.types for each in inside.sizes]
+            returned = [control.returning(node, body, *each) for each in zip(entered, types, strict=True)]
+            if returned == entered:
+                break
+            entered = returned
+        self.program.bodies[index, name] = inside.program
+        outside = [each.types for each in self.sizes]
+        return [control.leaving(node, body, *each) for each in zip(outside, entered, types, strict=True)]
+
+    def branches(self, index: int, node: NodeProto) -> Sequence[Mapping[str, TypeProto]]:
+        """Both branches of an If. One that contradicts itself at the probe sizes is not taken there, and stays."""
+        found: dict[str, _Reader] = {}
+        for name, body in bodies(node):
+            control.check(node, body)
+            try:
+                found[name] = self.inside(body, [{} for _ in self.sizes])
+            except ModelError as error:
+                problem = error
+        if not found:
+            raise problem
+        self.program.bodies.update({(index, name): branch.program for name, branch in found.items()})
+        condition = self.known(self.sizes[0], node.input[0])
+        fixed = node.input[0] in self.program.constants or node.input[0] in self.fixed
+        taken = ["then_branch" if condition.all() else "else_branch"] if condition is not None and fixed else BRANCHES
+        kinds: list[dict[str, TypeProto]] = [{} for _ in self.sizes]
+        if not all(name in found for name in taken):
+            return kinds
+        returning = [found[name] for name in taken]
+        for place, kind in enumerate(kinds):
+            for slot, name in enumerate(node.output):
+                types = [each.sizes[place].types.get(each.program.outputs[slot]) for each in returning]
+                known = [each for each in types if each is not None]
+                if len(known) == len(types):
+                    kind[name] = reduce(common, known)
+        return kinds
+
+    def inside(self, body: GraphProto, entered: Sequence[Mapping[str, TypeProto]]) -> _Reader:
+        """Read a graph inside a node, whose inputs have the types ``entered`` (per reading)."""
+        outer = free(body)
+        sizes = [each.inside(outer) for each in self.sizes]
+        for each, kinds in zip(sizes, entered, strict=True):
+            for name, kind in kinds.items():
+                each.put(name, kind)
+        constants = Constants()
+        constants.share(self.program.constants, outer)
+        return _Reader(self.program.model, body, sizes, constants, outer, self.fixed.intersection(outer))
+
+    def finish(self) -> None:
+        """Keep the first reading, and note which sizes are different in the other one."""
+        first = self.sizes[0]
+        self.program.shapes, self.program.probed = first.shapes, first.probed
+        self.program.probe = first.batch, first.size
+        for other in self.sizes[1:]:
+            units = [first.batch, first.size, first.batch * first.size]
+            grown = [other.batch, other.size, other.batch * other.size]
+            for name, shape in list(first.shapes.items()):
+                found = other.shapes.get(name)
+                if found is None or len(found) != len(shape):
+                    del first.shapes[name]
+                elif found != shape:
+                    self.program.dynamic[name] = {
+                        axis: next((one // u for u, v in zip(units, grown, strict=True) if one * v == two * u), 0)
+                        for axis, (one, two) in enumerate(zip(shape, found, strict=True))
+                        if one != two
+                    }
 
 
-NOT_A_FUNCTION = {
-    "RandomNormal",
-    "RandomUniform",
-    "RandomNormalLike",
-    "RandomUniformLike",
-    "Bernoulli",
-    "Multinomial",
-}
-
-
-def _elements(kind: TypeProto | None) -> int | None:
-    shape = None if kind is None else _shape(kind)
-    return None if shape is None else int(np.prod(shape))
-
-
-def _is_small(kind: TypeProto | None) -> bool:
-    shape = _shape(kind) if kind is not None else None
-    return shape is not None and int(np.prod(shape)) <= SMALL
-
-
-def _is_integer(kind: TypeProto) -> bool:
-    return kind.tensor_type.elem_type in (TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].removeprefix("[ShapeInferenceError] ")
+def _shape(node: NodeProto, shape: Shape) -> Array:
+    """The output of a Shape node."""
+    attribute = attributes(node)
+    return np.array(shape[attribute.get("start", 0) : attribute.get("end")], np.int64)

@@ -87,28 +87,32 @@ def check(read: Read, program: Program, trace: Trace, values: Values, choice: Ch
     zero, constant = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     constants = np.zeros(size)
     axis: Axis | None = None  # of a weight
-    for (site, place), (other, _) in ((read.left, read.right), (read.right, read.left)):
+    finite = all(_finite(program, values, site) for site, _ in (read.left, read.right))
+    for site, place in (read.left, read.right):
         if site not in trace.ids:
             axis = site, place
-        elif _finite(program, values, other):
+        elif finite:
             mask, value = values.along(name_of(program, site), place)
+            mask = mask & np.isfinite(value)
             zero |= mask & (value == 0)
             constant |= mask
             constants = value.astype(np.float64)
-    live = choice.cause("live", label(node))
+    live = choice.cause("live" if finite else "frozen", label(node))
     if axis is None:  # two activations: only a zero may leave
         why = np.full(size, live, np.int32)
         return Check(read.node, data, zero, np.zeros_like(zero), constants, None, [], why)
     found = signature(program, node)
     assert found is not None
     matrix = weight(program, node, found)
+    floats = not any((read.node, slot) in trace.stored for slot in range(len(node.input)))
     biased = len(node.input) < 3 or not node.input[2] or node.input[2] in program.constants
-    free = constant if matrix is not None and absorbs_border(node) and biased else zero
-    border = constant & ~free if matrix is not None else np.zeros_like(free)
+    free = constant if matrix is not None and absorbs_border(node) and biased and floats else zero
+    border = constant & ~free if matrix is not None and floats else np.zeros_like(free)
     why = np.where(border, choice.cause("border", label(node)), live).astype(np.int32)
     if matrix is not None and matrix.groups > 1:
         made: Axis = node.output[0], matrix.made
-        return Check(read.node, data, free, border, constants, matrix.used(values).swapaxes(1, 2), [made], why)
+        outputs = [made] if made in choice.planes else []
+        return Check(read.node, data, free, border, constants, matrix.used(values).swapaxes(1, 2), outputs, why)
     return Check(read.node, data, free, border, constants, *_used(program, values, choice, axis, found), why)
 
 

@@ -1,12 +1,9 @@
 """What every op does to channels: the whole knowledge of the compiler about ONNX ops is in these tables.
 
-An op is in exactly one of them. ``ELEMENTWISE`` ops treat each element alone, ``MOVEMENT`` ops only move elements, and
-``SIGNATURES`` says in einsum's notation which axes of the others are the same channels. Whatever is in none of them
-freezes what it touches. Adding an op is one line; see CONTRIBUTING.md. Ops of another domain than ONNX's own are called
-``domain.Op``.
-
-``COMPUTED`` has signatures for ops of ``MOVEMENT``, for nodes that cannot be executed because their indices or bounds
-are computed.
+An op is in exactly one of them, but for Gather (see `executed`). ``ELEMENTWISE`` ops treat each element alone,
+``MOVEMENT`` ops only move elements, and ``SIGNATURES`` says in einsum's notation which axes of the others are the same
+channels. Whatever is in none of them freezes what it touches. Adding an op is one line; see CONTRIBUTING.md. Ops of
+another domain than ONNX's own are called ``domain.Op``.
 """
 
 from __future__ import annotations
@@ -37,15 +34,13 @@ MOVEMENT: set[str] = set(
 Rule = Callable[[Program, NodeProto], Signature | str | None]
 
 SIGNATURES: dict[str, str | Rule] = {}  #: filled by `graph.ops`, one module per family of ops
-COMPUTED: dict[str, Rule] = {}  #: filled by `graph.ops.indexing`
 
 
 def signature_rule(*ops: str) -> Callable[[Rule], Rule]:
     """Decorator that files a function from (program, node) to a signature, or ``None`` to freeze, under ``ops``."""
 
     def file(function: Rule) -> Rule:
-        for op in ops:
-            (COMPUTED if op in MOVEMENT else SIGNATURES)[op] = function
+        SIGNATURES.update(dict.fromkeys(ops, function))
         return function
 
     return file
@@ -57,9 +52,14 @@ def elementwise(program: Program, node: NodeProto) -> bool:
     return key(node) in ELEMENTWISE and not old
 
 
+def executed(program: Program, node: NodeProto) -> bool:
+    """Whether ``node`` moves elements to known places. A Gather by computed indices does not, and has a signature."""
+    return key(node) in MOVEMENT and (key(node) != "Gather" or node.input[1] in program.constants)
+
+
 def signature(program: Program, node: NodeProto) -> Signature | None:
     """The signature of ``node``, expanded for its ranks; ``None`` if it has no rule or its shapes are unknown."""
-    entry = COMPUTED.get(key(node)) if key(node) in MOVEMENT else SIGNATURES.get(key(node))
+    entry = SIGNATURES.get(key(node))
     if entry is None or not program.shapes.keys() >= {name for name in [*node.input, *node.output] if name}:
         return None
     try:

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, helper
+from onnx import GraphProto, NodeProto, helper
 
 from graph.adapt import adapt
 from graph.evaluate import Array
 from graph.patches import PATCHES, Context
 from graph.planes import Axis, Choice
 from graph.program import Program, attributes, key
+from graph.quantised import parts
 from graph.reads import name_of
 from graph.rules import signature
-from graph.tidy import tidy
+from graph.tidy import keep, tidy
 from graph.trace import Groups, Read, Site, Trace
 from graph.values import Mask, Values
 from graph.weights import Weight, weight
@@ -49,21 +50,17 @@ class Surgery:
     absorbed: dict[int, str] = field(default_factory=dict)
     unscaled: set[int] = field(default_factory=set)
 
-    def operate(self) -> ModelProto:
-        """The model without the channels that go."""
+    def operate(self, graph: GraphProto, taken: set[str]) -> None:
+        """Take the channels that go out of ``graph``, a copy of the program's; ``taken`` are names in use anywhere."""
         self.absorb()
         self.slice_constants()
-        model = ModelProto()
-        model.CopyFrom(self.program.model)
-        nodes = {tuple(node.output): node for node in model.graph.node}
-        edited = [nodes[tuple(node.output)] for node in self.program.nodes]
+        edited = self.program.matching(graph)
         for index, node in enumerate(edited):
             self.patch(index, node)
-        write_constants(self.program, model, edited, self.constants)
-        self.resize_declared(model)
-        adapt(self.program, self.trace, self.choice, model, edited)
-        tidy(model)
-        return model
+        write_constants(self.program, graph, edited, self.constants, taken)
+        self.resize_declared(graph)
+        adapt(self.program, self.trace, self.choice, graph, edited, taken)
+        tidy(graph)
 
     # -- what stays
 
@@ -95,7 +92,11 @@ class Surgery:
                 continue
             if read.node in self.choice.carriers:
                 self.load_carriers(read.node, matrix, removed, value)
-            elif (total := matrix.total(self.values, removed)).any():
+                continue
+            total, unread = matrix.total(self.values, removed), self.choice.gone(node.output[0], matrix.made)
+            if unread is not None:
+                total[unread] = 0
+            if total.any():
                 self.add_bias(read.node, total, matrix.made)
 
     def load_carriers(self, index: int, matrix: Weight, removed: Constants, value: Constants) -> None:
@@ -150,14 +151,21 @@ class Surgery:
             if (index, 2) in self.constants:
                 cuts[index, 2] = self.bias_cuts(index)
         for use, axes in cuts.items():
-            array = self.constants.get(use)
-            if array is None:
-                array = self.program.constants[self.name(use)]
-            for axis, kept in axes.items():
-                array = array.compress(kept, axis)
-            self.constants[use] = array
+            for part in parts(self.trace.stored, use, max(axes, default=-1) + 1):
+                array = self.constants.get(part.use)
+                if array is None:
+                    array = self.program.constants[self.name(part.use)]
+                for own, axis in enumerate(part.axes):
+                    if axis in axes:
+                        array = self.constants[part.use] = array.compress(axes[axis], own)
         for groups in self.trace.groups:
             self.repack(groups)
+        for (use, place), (site, axis) in self.trace.sizes.items():
+            gone = self.choice.gone(site, axis)
+            if gone is not None:
+                sizes = self.constants.get(use, self.program.constants[self.name(use)]).copy()
+                sizes.flat[place] = np.count_nonzero(~gone)
+                self.constants[use] = sizes
 
     def repack(self, groups: Groups) -> None:
         """Cut the axis of a grouped weight that counts within a group: each group has lost other indices."""
@@ -167,6 +175,7 @@ class Surgery:
         if gone is None or gone.all():
             return
         kept = ~gone.reshape(groups.count, -1)
+        use = parts(self.trace.stored, use, 2)[0].use
         array = self.constants.get(use, self.program.constants[self.name(use)])
         kept = kept[kept.any(1)]
         places = np.nonzero(kept)[1].reshape(len(kept), -1).repeat(len(array) // len(kept), 0)
@@ -216,19 +225,37 @@ class Surgery:
             for axis in range(len(self.trace.shapes.get(site, ())))
         )
 
-    def resize_declared(self, model: ModelProto) -> None:
+    def resize_declared(self, graph: GraphProto) -> None:
         """Update the shapes that the file declares for its activations."""
-        for info in model.graph.value_info:
+        for info in graph.value_info:
             for axis, dim in enumerate(info.type.tensor_type.shape.dim):
                 gone = self.choice.gone(info.name, axis)
                 if gone is not None and dim.HasField("dim_value"):
                     dim.dim_value = int((~gone).sum())
+        stale: set[str] = set()  # dequantised constants, which have other shapes now
+        for index, node in enumerate(self.program.nodes if self.trace.stored else []):
+            cut = any((index, slot) in self.constants for slot in range(len(node.input)))
+            if node.output[0] in self.program.constants and (cut or not stale.isdisjoint(node.input)):
+                stale.update(node.output)
+        keep(graph.value_info, lambda value: value.name not in stale)
 
 
-def operate(program: Program, trace: Trace, choice: Choice, values: Values) -> tuple[ModelProto, Mapping[int, str]]:
-    """The shrunk model, and per node the constant that absorbed removed channels."""
+def operate(
+    program: Program, trace: Trace, choice: Choice, values: Values, graph: GraphProto, taken: set[str]
+) -> Mapping[int, str]:
+    """Edit ``graph``, a copy of the program's; per node the constant that absorbed removed channels.
+
+    Args:
+        program: what the graph was read as.
+        trace: its channels.
+        choice: which of them go.
+        values: what is known of them.
+        graph: to be edited.
+        taken: names in use anywhere in the model, to which new ones are added.
+    """
     surgery = Surgery(program, trace, choice, values)
-    return surgery.operate(), surgery.absorbed
+    surgery.operate(graph, taken)
+    return surgery.absorbed
 
 
 def _set_attribute(node: NodeProto, name: str, value: Any) -> None:

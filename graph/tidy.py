@@ -1,32 +1,29 @@
-"""Drop what nothing reads. graphsurgeon decides what is dead; the protobuf stays the one that is kept."""
+"""Drop what nothing reads, in place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import onnx_graphsurgeon as gs
-from onnx import ModelProto
+from onnx import GraphProto
 
-from graph.program import captured
+from graph.nodes import captured, free, given, stored
+from graph.order import ordered
 
 
-def tidy(model: ModelProto) -> None:
-    """Remove nodes, constants and declared shapes that no output depends on, in place.
-
-    graphsurgeon's own export would lose metadata, doc strings and half of the declared shapes.
-    """
-    graph = gs.import_onnx(model)
-    graph.cleanup(remove_unused_graph_inputs=False)
-    alive = {tensor.name for node in graph.nodes for tensor in node.outputs}
-    used = set(graph.tensors()) | {tensor.name for tensor in graph.outputs}
-    used |= {name for node in model.graph.node for name in captured(node)}
-    alive |= {name for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)}  # Constant nodes
-    keep(model.graph.node, lambda node: not alive.isdisjoint(node.output))
-    unused = {tensor.name for tensor in model.graph.initializer} - used
-    keep(model.graph.initializer, lambda tensor: tensor.name not in unused)
-    keep(model.graph.input, lambda value: value.name not in unused)  # IR 3 lists weights as inputs, too
-    keep(model.graph.value_info, lambda value: value.name in alive)
+def tidy(graph: GraphProto) -> None:
+    """Remove nodes, constants and declared shapes that no output depends on; graphs inside nodes stay as they are."""
+    alive = ordered(graph, free(graph))
+    computed = {name for node in alive for name in node.output}
+    used = {name for node in alive for name in [*node.input, *captured(node)]}
+    used.update(value.name for value in graph.output)
+    unused = set(stored(graph)) - used
+    keep(graph.node, lambda node: not computed.isdisjoint(node.output))
+    keep(graph.initializer, lambda tensor: tensor.name not in unused)
+    keep(graph.sparse_initializer, lambda tensor: tensor.values.name not in unused)
+    keep(graph.input, lambda value: value.name not in unused)  # IR 3 lists weights as inputs, too
+    left = computed.union(given(graph))
+    keep(graph.value_info, lambda value: value.name in left)
 
 
 def keep(entries: Any, wanted: Callable[[Any], bool]) -> None:

@@ -3,13 +3,13 @@
 Every element of every activation gets an integer channel id, in a collapsed array of the tensor's shape. Data movement
 is executed on the ids, element-wise ops say that the ids which meet are the same, and ops with a signature make
 new ids and say which *hyperplanes* (all elements with one index along one axis) of their operands go together.
-Connected components are solved once, at the end. Id 0 is what may never go.
+Connected components are solved once, at the end.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from onnx import NodeProto
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from graph.errors import ModelError
 from graph.evaluate import CannotEvaluate
-from graph.movement import data_inputs, executable, move, sizes_read, slice_steps, touched
-from graph.program import Program, Shape, captured, key
-from graph.rules import MOVEMENT, elementwise, signature
+from graph.movement import data_inputs, factors, move, slice_steps, touched
+from graph.program import Program, Shape, attributes, captured, key, label
+from graph.quantised import Stored, blocks, parts, quantised
+from graph.rules import MOVEMENT, elementwise, executed, signature
 from graph.signature import OPAQUE, Signature
+from graph.sizes import TARGETS, Sizes, Source
 
 Ids = NDArray[np.int64]
 
@@ -30,8 +33,6 @@ Ids = NDArray[np.int64]
 #: consumer may ignore a channel that another one needs.
 Use = tuple[int, int]
 Site = str | Use
-
-FROZEN = 0
 
 #: Ops to which a channel that one operand lacks is a zero.
 JOINS = {"Add", "Sum"}
@@ -71,12 +72,18 @@ class Groups:
 
 @dataclass(frozen=True)
 class Freeze:
-    """No hyperplane may go along ``axis`` of ``site`` (along any axis if ``None``)."""
+    """No hyperplane may go along ``axis`` of ``site`` (along any axis if ``None``).
+
+    Attributes:
+        node: that forbids it; ``None`` if it is an input or output of the model.
+        by: the name of what forbids it.
+    """
 
     node: int | None
     site: Site
     axis: int | None
     why: str
+    by: str
 
 
 @dataclass
@@ -88,7 +95,9 @@ class Trace:
         shapes: full shape of every site.
         follows: constants of element-wise ops, which lose what the output named with them loses.
         edges: uses of an activation that have channels of their own, with the activation's name.
-        count: number of distinct ids, the frozen one included.
+        stored: uses of dequantised constants, with what is sliced in their place.
+        sizes: elements of constants in computed shapes, with the axis whose size they are.
+        count: number of distinct ids.
     """
 
     ids: dict[Site, Ids] = field(default_factory=dict)
@@ -99,7 +108,9 @@ class Trace:
     freezes: list[Freeze] = field(default_factory=list)
     follows: dict[Use, str] = field(default_factory=dict)
     edges: dict[Use, str] = field(default_factory=dict)
-    count: int = 1
+    stored: dict[Use, list[Stored]] = field(default_factory=dict)
+    sizes: dict[tuple[Use, int], tuple[Site, int]] = field(default_factory=dict)
+    count: int = 0
 
     def varying(self, site: Site) -> list[int]:
         """Axes of ``site`` along which its channels differ."""
@@ -111,11 +122,12 @@ def trace(program: Program) -> Trace:
     """Channel ids for every tensor of ``program``."""
     tracer = _Tracer(program)
     for name in program.inputs:
-        tracer.opaque(name)
+        tracer.opaque(None, name, "input")
     for index, node in enumerate(program.nodes):
         tracer.visit(index, node)
-    for value in program.model.graph.output:
-        tracer.freeze(None, value.name, None, "output")
+    tracer.freeze_blocks()
+    for name in program.outputs:
+        tracer.freeze(None, name, None, "output")
     return tracer.finish()
 
 
@@ -123,9 +135,11 @@ class _Tracer:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.trace = Trace()
+        self.sizes = Sizes(program)
         self.same: list[tuple[Ids, Ids]] = []
+        self.stuck: dict[int, Freeze] = {}  # ids that never go
         self.uses = Counter(name for node in program.nodes for name in [*node.input, *captured(node)])
-        self.uses.update(value.name for value in program.model.graph.output)
+        self.uses.update(program.outputs)
         self.concatenated = {node.output[0] for node in program.nodes if key(node) == "Concat"}
 
     # -- ids
@@ -137,10 +151,20 @@ class _Tracer:
         self.trace.count += size
         return ids
 
-    def opaque(self, name: str) -> None:
-        """Give a tensor the id that never goes."""
+    def opaque(self, index: int | None, name: str, why: str) -> None:
+        """Give a tensor one id that never goes."""
         if name in self.program.shapes:
-            self.put(name, np.full((1,) * len(self.program.shapes[name]), FROZEN, np.int64))
+            self.put(name, self.fresh((1,) * len(self.program.shapes[name])))
+            self.stick(name, self.freezing(index, name, None, why))
+
+    def stick(self, name: str, freeze: Freeze) -> None:
+        """The one id of a tensor never goes, for the same reason as another."""
+        self.stuck[self.trace.ids[name].item()] = freeze
+        self.trace.freezes.append(replace(freeze, site=name, axis=None))
+
+    def cause(self, ids: Ids | None) -> Freeze | None:
+        """Why a tensor has but one id, and it never goes; ``None`` if this is not so."""
+        return self.stuck.get(ids.item()) if ids is not None and ids.size == 1 else None
 
     def put(self, site: Site, ids: Ids) -> None:
         self.trace.ids[site] = ids
@@ -172,7 +196,10 @@ class _Tracer:
 
     def freeze(self, index: int | None, site: Site, axis: int | None, why: str) -> None:
         if site in self.trace.ids:
-            self.trace.freezes.append(Freeze(index, site, axis, why))
+            self.trace.freezes.append(self.freezing(index, site, axis, why))
+
+    def freezing(self, index: int | None, site: Site, axis: int | None, why: str) -> Freeze:
+        return Freeze(index, site, axis, why, str(site) if index is None else label(self.program.nodes[index]))
 
     # -- ops
 
@@ -181,21 +208,22 @@ class _Tracer:
         if all(name in constants for name in node.output if name):
             return
         if key(node) == "Shape":
-            for axis in sizes_read(self.program, node):
+            for axis in self.sizes.stay(node.output[0]):
                 self.freeze(index, node.input[0], axis, "its size is read")
         if all(name in self.program.probed for name in node.output if name):  # sizes and indices, no channels
             for name in node.output:
-                self.opaque(name)
+                self.opaque(index, name, "shape or index")
             return
         known = all(name in self.program.shapes for name in [*node.input, *node.output] if name)
         if known:
             if elementwise(self.program, node):
                 return self.elementwise(index, node)
-            if key(node) in MOVEMENT and executable(self.program, node):
+            if executed(self.program, node):
                 return self.movement(index, node)
         found = signature(self.program, node) if known else None
         if found is not None:
-            return self.contraction(index, node, found)
+            self.contraction(index, node, found)
+            return self.adapt(index, node)
         self.give_up(index, node, "no rule" if known else "unknown shape")
 
     def give_up(self, index: int, node: NodeProto, why: str) -> None:
@@ -204,7 +232,7 @@ class _Tracer:
             self.freeze(index, site, None, why)
         for name in node.output:
             if name:
-                self.opaque(name)
+                self.opaque(index, name, why)
 
     def movement(self, index: int, node: NodeProto) -> None:
         operands = data_inputs(node)
@@ -232,15 +260,45 @@ class _Tracer:
         operands = data_inputs(node)
         computed = [name for name in node.input[len(operands) :] if name and name not in self.program.constants]
         out = node.output[0]
-        if key(node) in ("Reshape", "Expand"):
-            target = self.program.known(computed[0]) if computed else None
-            for axis in range(len(self.program.shapes[out])):
-                if computed and (target is None or target[axis] != -1):  # -1 adapts by itself
-                    self.freeze(index, out, axis, "computed size")
+        if key(node) in ("DepthToSpace", "SpaceToDepth"):  # blocks of pixels stay square and whole
+            for axis in (2, 3):
+                self.freeze(index, out if key(node) == "DepthToSpace" else self.site(index, 0), axis, "mixed")
+        if key(node) in TARGETS:
+            self.adapt(index, node)
         elif computed or (key(node) == "Slice" and (slice_steps(self.program, node) != 1).any()):
             for slot in range(len(operands)):
                 for axis in touched(self.program, node):
                     self.freeze(index, self.site(index, slot), axis, "computed or uneven bounds")
+
+    def adapt(self, index: int, node: NodeProto) -> None:
+        """Where the target shape is computed, an axis may lose what the one loses that its size was read from."""
+        slot, out = TARGETS.get(key(node), len(node.input)), node.output[0]
+        name = node.input[slot] if slot < len(node.input) else ""
+        if not name or name in self.program.constants:
+            return
+        rank, target = len(self.program.shapes[out]), self.program.known(name)
+        axes = range(rank) if target is None else attributes(node).get("axes", range(rank - target.size, rank))
+        for place, axis in enumerate(axes):
+            size = None if target is None else int(target.flat[place])
+            if size == -1 or (size == 1 and key(node) == "Expand"):
+                continue
+            source = self.sizes.source(name, place) if size == self.program.shapes[out][axis] else None
+            if source is None:
+                self.freeze(index, out, axis, "computed size")
+            else:
+                self.tie(index, (out, axis % rank), source)
+
+    def tie(self, index: int, axis: tuple[Site, int], source: Source) -> None:
+        """As many indices leave ``axis`` as leave the one that its size comes from."""
+        if isinstance(source.site, str):
+            other: tuple[Site, int] = source.site, source.place
+        else:
+            other = self.trace.sizes.setdefault((source.site, source.place), axis)
+        varying = [end for end in (axis, other) if end[1] in self.trace.varying(end[0])]
+        if len(varying) == 2 and axis != other:
+            self.trace.links.append(Link(index, (axis, other)))
+        elif len(varying) == 1 and axis != other:
+            self.freeze(index, *varying[0], "computed size")
 
     def elementwise(self, index: int, node: NodeProto) -> None:
         out = node.output[0]
@@ -258,12 +316,18 @@ class _Tracer:
             else:
                 self.trace.follows[index, slot] = out
         if not operands:  # constants of an unknown kind: nothing to remove
-            return self.opaque(out)
+            return self.opaque(index, out, "no channels")
         extents = [max(ids.shape[axis] for _, ids, _ in operands) for axis in range(rank)]
         # An operand of size 1 is *read by* the channels it is broadcast over; only the others are the same channels.
         broadcast = [any(size == 1 < extents[axis] for axis, size in enumerate(full)) for _, _, full in operands]
         peers = [ids for (_, ids, _), wide in zip(operands, broadcast, strict=True) if not wide]
         constant = self.constant_axes(index, node, operands, rank)
+        cause = next(filter(None, map(self.cause, peers)), None)
+        if cause and not any(constant):
+            self.put(out, self.fresh((1,) * rank))
+            self.stick(out, cause)
+            self.trace.freezes += [replace(cause, site=site, axis=None) for site, _, _ in operands]
+            return
         if any(constant) or not peers or any(ids.shape != tuple(extents) for ids in peers[:1]):
             ids = self.fresh(tuple(shape[a] if constant[a] else extents[a] for a in range(rank)))
         else:
@@ -295,6 +359,8 @@ class _Tracer:
         uses: dict[str, list[tuple[Site, int]]] = {}
         summed: dict[str, list[tuple[Site, int]]] = {}
         blocked: set[str] = set()
+        cause: Freeze | None = None
+        held: set[str] = {OPAQUE}  # letters of the operand that never goes
         for name in node.input[len(found.operands) :]:
             self.freeze(index, name, None, "no rule")
         for slot, letters in enumerate(found.operands):
@@ -304,14 +370,19 @@ class _Tracer:
             shape = self.shape(site)
             ids = self.trace.ids.get(site)
             self.trace.shapes[site] = shape
+            if cause is None and self.cause(ids):
+                cause, held = self.cause(ids), held.union(letters)
             for axis, letter in enumerate(letters):
                 if letter == OPAQUE:
                     if ids is not None and ids.shape[axis] > 1:
                         self.freeze(index, site, axis, "mixed")
+                        cause, held = cause or self.trace.freezes[-1], held.union(letters)
                 elif shape[axis] > 1:
                     if ids is not None and ids.shape[axis] == 1:
                         blocked.add(letter)
                     (summed if letter in found.summed else uses).setdefault(letter, []).append((site, axis))
+        if found.groups > 1:  # the output channels of a transposed convolution are no axis of its weight
+            uses.setdefault(found.outputs[0][1], [])
         carried = {letter for letter in uses if letter not in blocked}
         outputs = [name for name in node.output if name]
         for name, letters in zip(outputs, found.outputs, strict=False):
@@ -325,11 +396,17 @@ class _Tracer:
             for axis, letter in enumerate(letters):
                 if letter in carried and shape[axis] > 1:
                     uses[letter].append((name, axis))
+            if cause and held.issuperset(letters) and self.trace.ids[name].size == 1:
+                self.stick(name, cause)
         for letter, axes in (uses | summed).items():
             if letter in blocked:
                 for site, axis in axes:
-                    self.trace.freezes.append(Freeze(index, site, axis, "input"))
+                    freeze = cause or self.freezing(index, site, axis, "mixed")
+                    self.trace.freezes.append(replace(freeze, site=site, axis=axis))
             elif len(axes) > 1:
+                met = sorted({self.trace.shapes[site][axis] for site, axis in axes})
+                if len(met) > 1:  # onnx's inference does not look
+                    raise ModelError(f"node {label(node)} has inconsistent shapes: {met} channels meet")
                 self.trace.links.append(Link(index, tuple(axes)))
         if found.groups > 1:
             data = self.site(index, 0), 1
@@ -343,24 +420,58 @@ class _Tracer:
                 for site, axis in axes:
                     self.freeze(index, site, axis, "summed")
 
+    def freeze_blocks(self) -> None:
+        """Elements that were quantised with a common scale stay together."""
+        self.trace.stored = quantised(self.program)
+        for use, axis in blocks(self.program, self.trace.stored):
+            out = self.trace.follows.get(use)
+            site, offset = (out, len(self.shape(out)) - len(self.shape(use))) if out else (use, 0)
+            self.trace.freezes.append(self.freezing(use[0], site, axis + offset, "quantised in blocks"))
+        for groups in self.trace.groups:  # each group loses other indices of axis 1, of which there must be one copy
+            weight, *scales = parts(self.trace.stored, (groups.node, 1), 2)
+            if weight.axes[1] != 1 or any(1 in scale.axes for scale in scales):
+                for site, axis in (groups.inputs, groups.outputs):
+                    self.freeze(groups.node, site, axis, "quantised")
+
+    def freeze_dynamic(self) -> None:
+        """A grid along an axis whose size depends on what is fed fits the probe size only, unless it repeats."""
+        for name, periods in self.program.dynamic.items():
+            if name not in self.program.makers or name not in self.trace.ids:
+                continue
+            node, ids = self.program.nodes[self.program.makers[name]], self.trace.ids[name]
+            for axis, period in periods.items():
+                if not _repeats(ids, axis, period):
+                    axes = {axis}
+                    if key(node) in RESHAPES:  # what is cut out of it, or merged with it, is different as well
+                        groups = factors(self.program.shapes[node.input[0]], self.program.shapes[name])
+                        axes.update(*(new for _, new in groups if axis in new))
+                    self.trace.freezes += [Freeze(None, name, each, "frozen", label(node)) for each in sorted(axes)]
+
     # -- components
 
     def finish(self) -> Trace:
         """Merge the ids that were said to be the same."""
         result = self.trace
-        for name, axes in self.program.dynamic.items():  # a grid along them fits the probe sizes only
-            for axis in axes:
-                self.freeze(None, name, axis, "frozen")
+        self.freeze_dynamic()
         if self.same:
             left = np.concatenate([a.ravel() for a, _ in self.same])
             right = np.concatenate([b.ravel() for _, b in self.same])
             graph = coo_array((np.ones(left.size, np.bool_), (left, right)), (result.count, result.count))
             count, labels = connected_components(graph, directed=False)
             labels = labels.astype(np.int64)
-            frozen = labels[FROZEN]  # the frozen class keeps its number
-            order = np.arange(count)
-            order[frozen], order[0] = 0, frozen
-            labels = order[labels]
             result.ids = {site: labels[ids] for site, ids in result.ids.items()}
             result.count = int(count)
         return result
+
+
+RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+
+
+def _repeats(ids: Ids, axis: int, period: int) -> bool:
+    """Whether ids along an axis are those of ``period`` elements, again and again."""
+    if ids.shape[axis] == 1:
+        return True
+    if period == 0 or ids.shape[axis] % period:
+        return False
+    apart = np.moveaxis(ids, axis, 0).reshape(-1, period, *np.delete(ids.shape, axis))
+    return bool((apart == apart[:1]).all())

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graph.evaluate import Array, CannotEvaluate
-from graph.movement import collapse, data_inputs, executable, move, paddings
+from graph.movement import collapse, data_inputs, move, paddings
 from graph.program import Program, attributes, key
-from graph.rules import MOVEMENT, elementwise, signature
+from graph.rules import elementwise, executed, signature
 from graph.signature import OPAQUE, Signature
 
 Mask = NDArray[np.bool_]
@@ -62,6 +62,7 @@ class Values:
     program: Program
     known: dict[str, Known] = field(default_factory=dict)
     _nonzero: dict[tuple[str, tuple[int, ...]], Mask] = field(default_factory=dict)
+    _finite: dict[str, bool] = field(default_factory=dict)
 
     def of(self, name: str) -> Known | None:
         """What is known of an activation or constant; ``None`` if nothing."""
@@ -92,11 +93,13 @@ class Values:
 
     def finite(self, name: str) -> bool:
         """Whether a constant is free of NaN and infinities: 0 * inf is not 0."""
-        value = self.program.constants[name]
-        if not np.issubdtype(value.dtype, np.floating):
-            return True
-        with np.errstate(all="ignore"):
-            return bool(np.isfinite(value.sum(dtype=np.float64)) or np.isfinite(value).all())
+        if name not in self._finite:
+            value = self.program.constants[name]
+            with np.errstate(all="ignore"):  # numpy's own test of a type does not know bfloat16
+                self._finite[name] = "float" not in value.dtype.name or bool(
+                    np.isfinite(value.sum()) or np.isfinite(value).all()
+                )
+        return self._finite[name]
 
 
 Rule = Callable[[Values, NodeProto, Signature], Known | None]
@@ -153,7 +156,7 @@ def _outputs(values: Values, node: NodeProto) -> list[Known | None]:
     try:
         if elementwise(values.program, node):
             return [_elementwise(values, node)]
-        if key(node) in MOVEMENT and executable(values.program, node):
+        if executed(values.program, node):
             return _movement(values, node)
     except CannotEvaluate:
         return []
@@ -186,7 +189,7 @@ def _elementwise(values: Values, node: NodeProto) -> Known | None:
         zero = zero | (known.mask & (array == 0))
     value = values.program.evaluate(node, arrays)[0]
     mask = sure | zero if product else sure
-    if np.issubdtype(value.dtype, np.floating):
+    if "float" in value.dtype.name:
         mask = mask & ~np.isnan(value)
     return Known(collapse(value), collapse(mask))
 

@@ -3,6 +3,28 @@
 Ops that treat each element alone, or only move elements, need no module: they are in the tables of `graph.rules`.
 """
 
-from graph.ops import contraction, normalisation, pooling
+from graph.ops import (
+    attention,
+    casting,
+    contraction,
+    einsum,
+    indexing,
+    normalisation,
+    pooling,
+    quantisation,
+    recurrent,
+    sampling,
+)
 
-__all__ = ["contraction", "normalisation", "pooling"]
+__all__ = [
+    "attention",
+    "casting",
+    "contraction",
+    "einsum",
+    "indexing",
+    "normalisation",
+    "pooling",
+    "quantisation",
+    "recurrent",
+    "sampling",
+]

@@ -74,7 +74,7 @@ def _contraction(values: Values, node: NodeProto, found: Signature) -> Known | N
     """An output channel is known if every input channel with a nonzero weight in it is."""
     constant = weight(values.program, node, found)
     if constant is None:
-        return _zeros(values, node, found) if found.summed else _depthwise(values, node)
+        return _products(values, node, found) if found.summed else _depthwise(values, node)
     bias = _bias(values, node, values.program.shapes[node.output[0]][constant.made])
     if bias is None or not values.finite(constant.name) or (constant.slot == 0 and len(node.input) > 2):
         return None
@@ -105,6 +105,29 @@ def _per_channel(values: Values, node: NodeProto, axis: int, mask: Mask, value: 
     shape = [-1 if place == axis else 1 for place in range(len(values.program.shapes[out]))]
     constants = [values.program.constants[name] for name in node.input if name in values.program.constants]
     return Known(value.astype(constants[0].dtype).reshape(shape), mask.reshape(shape))
+
+
+def _products(values: Values, node: NodeProto, found: Signature) -> Known | None:
+    """What is known of sums of products of two activations, or with a stack of weights."""
+    zero, mean = _zeros(values, node, found), _mean(values, node)
+    if zero is None or mean is None:
+        return zero or mean
+    return Known(np.where(mean.mask, mean.value, 0), mean.mask | zero.mask)
+
+
+def _mean(values: Values, node: NodeProto) -> Known | None:
+    """Rows of a Softmax sum to one, so they make of a constant all along their axis the same constant."""
+    program, (left, right) = values.program, node.input[:2]
+    known, rank = values.of(right), len(program.shapes[right])
+    if key(node) != "MatMul" or known is None or rank < 2 or rank != len(program.shapes[left]):
+        return None
+    maker = program.nodes[program.makers[left]] if left in program.makers else None
+    while maker is not None and key(maker) in ("Cast", "Dropout", "Identity"):
+        maker = program.nodes[program.makers[maker.input[0]]] if maker.input[0] in program.makers else None
+    if maker is None or key(maker) != "Softmax":
+        return None
+    last = attributes(maker).get("axis", -1 if program.opset >= 13 else 1) % rank == rank - 1
+    return known.over((rank - 2,)) if last else None
 
 
 def _zeros(values: Values, node: NodeProto, found: Signature) -> Known | None:

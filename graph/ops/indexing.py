@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from graph.movement import touched
 from graph.program import Program, attributes
 from graph.rules import along, signature_rule
 from graph.signature import OPAQUE, Signature
@@ -13,7 +12,7 @@ from graph.values import Known, Values, carry, value_rule
 
 @signature_rule("Gather")
 def gather(program: Program, node: NodeProto) -> Signature:
-    """With computed indices: rows of the data, any of them. An embedding's table makes its channels here."""
+    """With computed indices any rows of the data. An embedding's table makes its channels here."""
     data, indices = (program.shapes[name] for name in node.input)
     axis = attributes(node).get("axis", 0) % len(data)
     letters = _letters(len(data), {axis})
@@ -44,7 +43,8 @@ def elements(program: Program, node: NodeProto) -> Signature:
     """One index per element: mixes its axis, and those along which not all tensors are as long."""
     every = [program.shapes[name] for name in node.input]
     axis = attributes(node).get("axis", 0) % len(every[0])
-    letters = _letters(len(every[0]), {axis} | {a for a, sizes in enumerate(zip(*every, strict=True)) if len({*sizes}) > 1})
+    uneven = {place for place, sizes in enumerate(zip(*every, strict=True)) if len(set(sizes)) > 1}
+    letters = _letters(len(every[0]), {axis} | uneven)
     return Signature((letters,) * len(every), (letters,))
 
 
@@ -54,12 +54,6 @@ def tensor_scatter(program: Program, node: NodeProto) -> Signature:
     rank = len(program.shapes[node.input[0]])
     letters = _letters(rank, {0, attributes(node).get("axis", -2) % rank})
     return Signature((letters, letters, (OPAQUE,))[: len(node.input)], (letters,))
-
-
-@signature_rule("Slice", "Split")
-def cut(program: Program, node: NodeProto) -> Signature:
-    """With computed bounds: mixes the axes that are cut."""
-    return along(program, node, touched(program, node))
 
 
 @signature_rule("TopK")
@@ -88,7 +82,7 @@ def center_crop_pad(program: Program, node: NodeProto) -> Signature:
     return along(program, node, {axis % rank for axis in attributes(node).get("axes", range(rank))})
 
 
-@value_rule("Gather", "GatherElements", "GatherND", "ReverseSequence", "Slice", "Split", "TopK")
+@value_rule("Gather", "GatherElements", "GatherND", "ReverseSequence", "TopK")
 def _picked(values: Values, node: NodeProto, found: Signature) -> Known | None:
     """Whatever is the same all along an axis is the same in any order, and in any part."""
     return carry(values, node, found)

@@ -48,7 +48,7 @@ def place(program: Program, node: NodeProto) -> Signature:
 
 @signature_rule("CumProd", "CumSum")
 def accumulate(program: Program, node: NodeProto) -> Signature | None:
-    """Mixes the axis that it sums along, which must be known."""
+    """Mixes the axis that it sums or multiplies along, which must be known."""
     axis = program.constants.get(node.input[1])
     rank = len(program.shapes[node.input[0]])
     return None if axis is None else along(program, node, {int(axis.ravel()[0]) % rank})

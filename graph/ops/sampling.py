@@ -31,12 +31,14 @@ def resize(program: Program, node: NodeProto) -> Signature | None:
     if "scales" in attribute:  # Upsample before opset 9
         scales = np.array(attribute["scales"])
     elif len(node.input) > slot and node.input[slot]:
-        known = program.constants.get(node.input[slot])
+        known = program.known(node.input[slot])
         if known is None:
             return None
         scales = known
+    elif len(node.input) > 3:
+        scales = np.zeros(0)  # it has sizes
     else:
-        scales = np.zeros(0)
+        return None
     blocked |= {axis for axis, scale in zip(axes, scales.ravel(), strict=False) if scale != 1}
     return along(program, node, blocked)
 

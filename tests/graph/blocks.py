@@ -49,9 +49,16 @@ def depthwise(net: Network, source: Map) -> None:
 
 @block
 def grouped(net: Network, source: Map) -> None:
-    if source.channels % 2 == 0:
-        weight, rows = net.weight(4, source.channels // 2, 1, 1)
-        net.new(net.op("Conv", source.name, weight, *net.bias(rows), group=2), 4, source.size)
+    """Several channels per group, or several filters per channel."""
+    groups = [count for count in range(2, source.channels + 1) if source.channels % count == 0]
+    if not groups:
+        return
+    group = int(net.rng.choice(groups))
+    channels = group * int(net.rng.integers(1, 4))
+    kernel, pad = [(1, 0), (3, 1)][net.rng.integers(2)]
+    weight, rows = net.weight(channels, source.channels // group, kernel, kernel)
+    name = net.op("Conv", source.name, weight, *net.bias(rows), group=group, pads=[pad] * 4)
+    net.new(name, channels, source.size)
 
 
 @block
@@ -146,10 +153,10 @@ def shuffle(net: Network, source: Map) -> None:
     groups = next((g for g in (3, 2) if source.channels % g == 0), None)
     if groups is None:
         return
-    size = source.size
-    apart = net.op("Reshape", source.name, net.constant([0, groups, source.channels // groups, size, size]))
+    apart = net.op("Reshape", source.name, net.sizes(source.name, 0, groups, source.channels // groups, "H", "W"))
     turned = net.op("Transpose", apart, perm=[0, 2, 1, 3, 4])
-    net.new(net.op("Reshape", turned, net.constant([-1, source.channels, size, size])), source.channels, size)
+    joined = net.op("Reshape", turned, net.sizes(source.name, -1, source.channels, "H", "W"))
+    net.new(joined, source.channels, source.size)
 
 
 @block
@@ -221,6 +228,20 @@ def upsample(net: Network, source: Map) -> None:
 
 
 @block
+def resize_like(net: Network, source: Map) -> None:
+    """To the height and width of another map."""
+    other = net.any()
+    assert other is not None
+    if net.dynamic:  # batch and channels as they are
+        head = net.op("Slice", net.op("Shape", source.name), net.constant([0]), net.constant([2]))
+        sizes = net.op("Concat", head, net.sizes(other.name, "H", "W"), axis=0)
+        net.new(net.op("Resize", source.name, "", "", sizes, mode="nearest"), source.channels, other.size)
+    else:
+        sizes = net.constant([other.size, other.size])
+        net.new(net.op("Resize", source.name, "", "", sizes, axes=[2, 3]), source.channels, other.size)
+
+
+@block
 def shared(net: Network, source: Map) -> None:
     """One weight for two convolutions."""
     weight, _ = net.weight(3, source.channels, 1, 1)
@@ -235,9 +256,8 @@ def global_context(net: Network, source: Map) -> None:
     if net.chance(0.5):
         net.new(net.op("Add", source.name, pooled), source.channels, source.size)
         return
-    spread = net.op(
-        "Expand", pooled, net.constant([1, 1 if net.chance(0.5) else source.channels, source.size, source.size])
-    )
+    sizes = net.sizes(source.name, 1, 1 if net.chance(0.5) else source.channels, "H", "W")
+    spread = net.op("Expand", pooled, sizes)
     net.new(net.op("Concat", source.name, spread, axis=1), 2 * source.channels, source.size)
 
 

@@ -17,6 +17,7 @@ from graph.program import Program, read
 Array = NDArray[Any]
 
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
+SIZES = ((1, 8), (3, 12))  # batch, height and width that models are compared at
 
 
 def build(text: str, *, opset: int = 20, ir: int = 10, domains: tuple[str, ...] = (), **weights: Array) -> ModelProto:
@@ -26,7 +27,7 @@ def build(text: str, *, opset: int = 20, ir: int = 10, domains: tuple[str, ...] 
     """
     body = parser.parse_graph(f"g {text}")
     body.initializer.extend(
-        numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in weights.items()
+        numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in weights.items()
     )
     opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
     inferred = shape_inference.infer_shapes(
@@ -100,6 +101,18 @@ def run(model: ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
     return dict(zip(names, judge.run(names, dict(inputs)), strict=True))
 
 
+def runs(model: ModelProto) -> bool:
+    """Whether the model is valid and can be run at every size that it would be compared at."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        judge = session(model)
+        for batch, size in SIZES:
+            judge.run(None, feeds(model, batch=batch, size=size))
+    except Exception:  # onnx and onnxruntime have many kinds
+        return False
+    return True
+
+
 def exposed(model: ModelProto) -> ModelProto:
     """The model with every tensor whose type is declared among its outputs."""
     result = ModelProto()
@@ -116,7 +129,7 @@ def assert_same(model: ModelProto, slim: ModelProto) -> None:
     before, after = session(model), session(exposed(slim))
     assert [value.name for value in slim.graph.output] == [value.name for value in model.graph.output]
     declared = {value.name: value.type.tensor_type.shape for value in [*slim.graph.value_info, *slim.graph.output]}
-    for batch, size in ((1, 8), (3, 12)):
+    for batch, size in SIZES:
         inputs = feeds(model, batch=batch, size=size, seed=batch)
         expected = dict(zip([o.name for o in before.get_outputs()], before.run(None, inputs), strict=True))
         found = dict(zip([o.name for o in after.get_outputs()], after.run(None, inputs), strict=True))
@@ -159,7 +172,7 @@ def widths(model: ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 def weights(program: Program) -> dict[str, Array]:
-    names = [tensor.name for tensor in program.model.graph.initializer]
+    names = [tensor.name for tensor in program.graph.initializer]
     names += [node.output[0] for node in program.nodes if node.op_type == "Constant"]
     return {name: program.constants[name] for name in names}
 

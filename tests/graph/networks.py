@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ class Network:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
+        self.dynamic = self.chance(0.25)  # height and width are open, too, and sizes are computed
         self.nodes: list[NodeProto] = []
         self.weights: dict[str, Array] = {}
         self.maps: list[Map] = [Map("x", 3, SIZE)]
@@ -41,8 +42,24 @@ class Network:
     def constant(self, value: Array | Sequence[int] | float) -> str:
         array = np.asarray(value)
         name = f"c{len(self.weights)}"
-        self.weights[name] = array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int64)
+        self.weights[name] = array.astype(np.float32) if array.dtype == np.float64 else array
         return name
+
+    def sizes(self, like: str, *sizes: int | str) -> str:
+        """A shape, constant or not: "H", "W" and "HW" are those of the map ``like``."""
+        known = {"H": 2, "W": 3}
+        if not self.dynamic:
+            (size,) = {entry.size for entry in self.maps if entry.name == like}
+            return self.constant([{"H": size, "W": size, "HW": size**2}.get(str(each), each) for each in sizes])
+        shape = self.op("Shape", like)
+
+        def part(size: int | str) -> str:
+            if isinstance(size, int):
+                return self.constant([size])
+            places = [self.op("Gather", shape, self.constant([known[letter]])) for letter in size]
+            return places[0] if len(places) == 1 else self.op("Mul", *places)
+
+        return self.op("Concat", *map(part, sizes), axis=0)
 
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
@@ -111,31 +128,36 @@ def network(seed: int, blocks: Sequence[tuple[Callable[[Network, Map], None], in
     outputs = [finish(net, last)]
     if net.chance(0.2):  # a second head somewhere
         outputs.append(finish(net, net.maps[net.rng.integers(1, len(net.maps))]))
-    return pack(net, [net.op("Identity", name) for name in outputs])
+    return pack(net, {net.op("Identity", name): rank for name, rank in outputs})
 
 
-def finish(net: Network, source: Map) -> str:
-    """A head, or the map itself."""
+def finish(net: Network, source: Map) -> tuple[str, int]:
+    """A head: the name and the rank of what it returns."""
     kind = net.rng.integers(4)
     if kind == 0:
-        return net.conv(source, 2, 1).name
+        return net.conv(source, 2, 1).name, 4
     if kind == 1:
-        return net.conv(source, 2, 3, 1).name
-    if kind == 2:
+        return net.conv(source, 2, 3, 1).name, 4
+    if kind == 2 and not net.dynamic:
         weight, rows = net.weight(5, source.channels * source.size**2)
-        return net.op("Gemm", net.op("Flatten", source.name), weight, *net.bias(rows), transB=1)
+        return net.op("Gemm", net.op("Flatten", source.name), weight, *net.bias(rows), transB=1), 2
     pooled = net.op("Flatten", net.op("GlobalAveragePool", source.name))
     weight, rows = net.weight(source.channels, 5, out=1, into=0)
-    return net.op("Gemm", pooled, weight, *net.bias(rows))
+    return net.op("Gemm", pooled, weight, *net.bias(rows)), 2
 
 
-def pack(net: Network, outputs: Sequence[str]) -> ModelProto:
+def pack(net: Network, outputs: Mapping[str, int]) -> ModelProto:
+    size = ("H", "W") if net.dynamic else (SIZE, SIZE)
     graph = helper.make_graph(
         net.nodes,
         "random",
-        [helper.make_tensor_value_info("x", 1, ["N", 3, SIZE, SIZE])],
-        [helper.make_tensor_value_info(name, 1, None) for name in outputs],
+        [helper.make_tensor_value_info("x", 1, ["N", 3, *size])],
+        [helper.make_tensor_value_info(name, 1, [None] * rank) for name, rank in outputs.items()],
         [numpy_helper.from_array(value, name) for name, value in net.weights.items()],
     )
-    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
+    opset, ir = (23, 11) if {node.op_type for node in net.nodes} & NEWEST else (20, 10)
+    model = helper.make_model(graph, ir_version=ir, opset_imports=[helper.make_opsetid("", opset)])
     return shape_inference.infer_shapes(model, data_prop=True)
+
+
+NEWEST = {"Attention", "RMSNormalization"}  # ops of opset 23

@@ -12,6 +12,7 @@ import graph
 from graph.classes import classes
 from graph.criteria import CRITERIA
 from graph.inventory import inventory
+from graph.reads import name_of
 
 RESIDUAL = """(float[N,3,8,8] x) => (float[N,5] y) {
     a = Conv<pads=[1,1,1,1]>(x, w0, b0)
@@ -33,7 +34,8 @@ def test_a_residual_stream_is_one_class_per_channel():
     found = classes(graph.analyse(residual()))
     assert len(found) == 16
     assert set(found.family.tolist()) == {0}
-    assert {(found.program.nodes[m.use[0]].input[m.use[1]], m.axis) for m in found.makers} == {
+    (offer,) = found.offers
+    assert {(name_of(offer.program, m.use), m.axis) for m in offer.makers} == {
         ("w0", 0), ("b0", 0), ("w1", 0), ("b1", 0)
     }  # fmt: skip
 
@@ -76,7 +78,8 @@ def test_the_smallest_norms_go_first():
             array[[2, 7]] *= 1e-3
             tensor.raw_data = array.tobytes()
     found = classes(graph.analyse(model))
-    (maker,) = [m for m in found.makers if found.program.nodes[m.use[0]].input[m.use[1]] == "w0"]
+    (offer,) = found.offers
+    (maker,) = [m for m in offer.makers if name_of(offer.program, m.use) == "w0"]
     for criterion in ("l1", "l2"):
         chosen = found.weakest(CRITERIA[criterion](found, 0), 2)
         assert set(np.flatnonzero(chosen[maker.classes])) == {2, 7}

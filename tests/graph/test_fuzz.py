@@ -1,6 +1,6 @@
 """Whatever network, whatever zeros: the shrunk model computes the same, and there is nothing left to shrink.
 
-The suite runs the same 150 networks each time. To look for new failures:
+The suite runs the same 300 networks each time. To look for new failures:
 
     FUZZ_EXAMPLES=20000 python -m pytest tests/graph/test_fuzz.py
 """
@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import token_blocks  # noqa: F401  files its blocks
+import numpy as np
+import rare_blocks  # noqa: F401  files its blocks, and those of token_blocks
 from blocks import BLOCKS
-from hypothesis import HealthCheck, given, note, settings
+from disguises import DISGUISES, Disguise, older
+from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
-from models import shrunk, weights
+from models import runs, shrunk, weights
 from networks import network
 from onnx import ModelProto
 
@@ -31,19 +33,26 @@ def sketch(model: ModelProto) -> str:
     return "\n".join([*lines, *(f"{n}: {v.tolist() if v.size < 9 else v.shape}" for n, v in stored.items())])
 
 
-@settings(
-    max_examples=EXAMPLES or 150,
-    derandomize=not EXAMPLES,
-    deadline=None,
-    report_multiple_bugs=False,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
-@given(
-    st.integers(0, 2**16), st.lists(st.tuples(st.sampled_from(BLOCKS), st.integers(0, 2**16)), min_size=1, max_size=8)
-)
+def effort(examples: int) -> settings:
+    return settings(
+        max_examples=EXAMPLES or examples,
+        derandomize=not EXAMPLES,
+        deadline=None,
+        report_multiple_bugs=False,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+SEEDS = st.integers(0, 2**16)
+CHAINS = st.lists(st.tuples(st.sampled_from(BLOCKS), SEEDS), min_size=1, max_size=8)
+
+
+@effort(300)
+@given(SEEDS, CHAINS)
 def test_shrink_is_exact_and_final(seed: int, blocks: list[tuple[Any, int]]) -> None:
     model = network(seed, blocks)
+    assume(runs(model))
     note(sketch(model))
     slim, certificate = shrunk(model)
     left = [certificate.input.parameters, certificate.output.parameters]
@@ -52,6 +61,19 @@ def test_shrink_is_exact_and_final(seed: int, blocks: list[tuple[Any, int]]) -> 
         left.append(certificate.output.parameters)
     assert left == sorted(left, reverse=True)
     assert len(left) <= (3 if is_plain(graph.analyse(model)) else 6), left
+
+
+@effort(80)
+@given(SEEDS, CHAINS, st.sampled_from(DISGUISES), SEEDS)
+def test_shrink_sees_through_disguises(seed: int, blocks: list[tuple[Any, int]], disguise: Disguise, own: int) -> None:
+    model = network(seed, blocks)
+    other = ModelProto()
+    other.CopyFrom(model)
+    disguise(other, np.random.default_rng(own))
+    assume(runs(model) and runs(other))
+    note(sketch(other))
+    plain, found = graph.shrink(model)[1].output, shrunk(other)[1].output
+    assert found.parameters <= plain.parameters or disguise is older
 
 
 def is_plain(analysis: graph.Analysis) -> bool:

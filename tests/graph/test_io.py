@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from models import Weights, build, feeds, run
-from onnx import ModelProto, helper
+from onnx import ModelProto, helper, numpy_helper
 
 import graph
 from graph import ModelError
-from graph.io import digest
+from graph.io import digest, files
 
 
 def small(seed: int = 0) -> ModelProto:
@@ -54,6 +56,21 @@ def test_not_a_model(tmp_path: Path, content: bytes) -> None:
     refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git lfs pull"),
+        (b"PK\x03\x04" + bytes(99), "zip archive.*export the model first"),
+        (b"\x80\x02}q\x00", "pickle.*export the model first"),
+        (b"", "empty"),
+    ],
+)
+def test_foreign_files_are_named(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    assert re.search(expected, refusal(path))
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
 def test_truncated(tmp_path: Path, share: float) -> None:
     path = tmp_path / "model.onnx"
@@ -66,14 +83,6 @@ def test_other_protobuf(tmp_path: Path) -> None:
     path = tmp_path / "tensor.pb"
     path.write_bytes(small().graph.initializer[0].SerializeToString())
     refusal(path)
-
-
-def test_no_outputs(tmp_path: Path) -> None:
-    model = small()
-    del model.graph.output[:]
-    path = tmp_path / "model.onnx"
-    path.write_bytes(model.SerializeToString())
-    assert "no outputs" in refusal(path)
 
 
 def external(path: Path) -> None:
@@ -104,16 +113,21 @@ def test_external_data_is_truncated(tmp_path: Path) -> None:
     assert "weights.bin" in refusal(path)
 
 
-def test_external_data_outside_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["above", "absolute", "link"])
+def test_external_data_outside_the_folder(tmp_path: Path, way: str) -> None:
     path = tmp_path / "inside" / "model.onnx"
     path.parent.mkdir()
     external(path)
-    (path.parent / "weights.bin").rename(tmp_path / "weights.bin")
+    outside = tmp_path / "weights.bin"
+    (path.parent / "weights.bin").rename(outside)
+    if way == "link":
+        (path.parent / "weights.bin").symlink_to(outside)
+    location = {"above": "../weights.bin", "absolute": str(outside), "link": "weights.bin"}[way]
     model = onnx.load(str(path), load_external_data=False)
     for tensor in model.graph.initializer:
-        next(entry for entry in tensor.external_data if entry.key == "location").value = "../weights.bin"
+        next(entry for entry in tensor.external_data if entry.key == "location").value = location
     path.write_bytes(model.SerializeToString())
-    refusal(path)
+    assert "outside the model's folder" in refusal(path)
 
 
 def test_external_data_of_constant_nodes(tmp_path: Path) -> None:
@@ -175,6 +189,28 @@ def test_over_the_limit_weights_go_beside(tmp_path: Path, monkeypatch: pytest.Mo
         assert graph.load(path) == model
         assert path.stat().st_size < 5000
         assert len(list(tmp_path.iterdir())) == 2, "stale or unfinished files"
+
+
+def test_what_goes_beside_may_be_of_any_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contents in typed fields, of sparse tensors and of Constant nodes."""
+    monkeypatch.setattr("graph.io.PROTOBUF_LIMIT", 1000)
+    model = large(0)
+    values = np.arange(400, dtype=np.float32)
+    model.graph.initializer.append(helper.make_tensor("typed", onnx.TensorProto.FLOAT, [400], values))
+    kept, places = helper.make_tensor("sparse", onnx.TensorProto.FLOAT, [400], values), np.arange(400)
+    indices = numpy_helper.from_array(places, "places")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(kept, indices, [500]))
+    node = helper.make_node("Constant", [], ["constant"], value=numpy_helper.from_array(values))
+    model.graph.node.append(node)
+    path = tmp_path / "model.onnx"
+    graph.save(model, path)
+    assert path.stat().st_size < 5000
+    loaded = graph.load(path)
+    sparse = loaded.graph.sparse_initializer[0]
+    for tensor in (loaded.graph.initializer[2], sparse.values, loaded.graph.node[-1].attribute[0].t):
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor), values)
+    np.testing.assert_array_equal(numpy_helper.to_array(sparse.indices), places)
+    assert files(path) == [path, *tmp_path.glob("*.data")]
 
 
 def test_a_crash_between_weights_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

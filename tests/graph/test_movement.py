@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import Array
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, defs, helper, numpy_helper
 
 from graph.evaluate import CannotEvaluate, evaluate
 from graph.movement import collapse, move, paddings, reshape, touched
@@ -19,7 +19,7 @@ OPSET = [helper.make_opsetid("", 20)]
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 
 
-def program(node: NodeProto, data: list[Array], parameters: dict[str, Array]) -> Program:
+def program(node: NodeProto, data: list[Array], parameters: dict[str, Array], opset: int = 20) -> Program:
     """A model of one node, its data fed and its parameters stored."""
     names = [name for name in node.input if name and name not in parameters]
     graph = helper.make_graph(
@@ -29,15 +29,17 @@ def program(node: NodeProto, data: list[Array], parameters: dict[str, Array]) ->
         [helper.make_tensor_value_info(n, 7, None) for n in node.output],
         [numpy_helper.from_array(np.asarray(value, np.int64), name) for name, value in parameters.items()],
     )
-    return read(helper.make_model(graph, ir_version=10, opset_imports=OPSET))
+    return read(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", opset)]))
 
 
-def check(kind: str, full: list[Array], parameters: dict[str, Any], outputs: int = 1, **attributes: Any) -> None:
+def check(
+    kind: str, full: list[Array], parameters: dict[str, Any], outputs: int = 1, opset: int = 20, **attributes: Any
+) -> None:
     names = [f"x{place}" for place in range(len(full))]
     node = helper.make_node(kind, [*names, *parameters], [f"y{place}" for place in range(outputs)], **attributes)
     stored = {name: np.asarray(value, np.int64) for name, value in parameters.items() if name}
-    expected = evaluate(node, OPSET, [*full, *(stored.get(name) for name in parameters)])
-    model = program(node, full, stored)
+    expected = evaluate(node, [helper.make_opsetid("", opset)], [*full, *(stored.get(name) for name in parameters)])
+    model = program(node, full, stored, opset)
     found = move(model, node, [collapse(array) for array in full], np.zeros((), np.int64))
     for name, got, want in zip(node.output, found, expected, strict=True):
         assert all(own in (1, size) for own, size in zip(got.shape, want.shape, strict=True))
@@ -186,6 +188,17 @@ def test_pad(data: st.DataObject) -> None:
     varying = [axis for axis in range(ndim) if collapse(full).shape[axis] > 1]
     widths = [data.draw(st.integers(0, 2)) if place % ndim in varying else 0 for place in range(2 * ndim)]
     check("Pad", [full], {"pads": widths})
+
+
+@given(st.data(), st.sampled_from(["DCR", "CRD"]), st.integers(1, 3))
+def test_depth_and_space(data: st.DataObject, mode: str, block: int) -> None:
+    batch, depth, height, width = data.draw(st.lists(st.integers(1, 3), min_size=4, max_size=4))
+    deep = data.draw(ids([batch, depth * block**2, height, width]))
+    check("DepthToSpace", [deep], {}, blocksize=block, mode=mode)
+    wide = data.draw(ids([batch, depth, height * block, width * block]))
+    check("SpaceToDepth", [wide], {}, blocksize=block)
+    if defs.onnx_opset_version() >= 28:
+        check("SpaceToDepth", [wide], {}, opset=28, blocksize=block, mode=mode)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,14 @@ def test_broken_graphs(model: ModelProto, names: list[str]) -> None:
         assert "\n" not in message
 
 
+@pytest.mark.parametrize("part", ["node", "output"])
+def test_an_empty_graph(part: str) -> None:
+    model = broken([("Relu", ["x"], "y")])
+    model.graph.ClearField(part)
+    with pytest.raises(ModelError, match=f"no {part}s"):
+        graph.analyse(model)
+
+
 def test_order_does_not_matter() -> None:
     w = Weights()
     model = build(

@@ -44,7 +44,7 @@ def test_every_axis_has_a_letter(data: int, weight: int) -> None:
 
 def test_every_op_is_in_one_table_and_known_to_onnx() -> None:
     assert not ELEMENTWISE & MOVEMENT
-    assert not (ELEMENTWISE | MOVEMENT) & set(SIGNATURES)
+    assert (ELEMENTWISE | MOVEMENT) & set(SIGNATURES) == {"Gather"}  # with computed indices it is no movement
     known = {schema.name for schema in defs.get_all_schemas()}
     assert known >= ELEMENTWISE | MOVEMENT | set(SIGNATURES)
 
@@ -74,7 +74,7 @@ def test_signatures_of_nodes(node: str, summed: set[str], output: tuple[str, ...
     [
         "y, p, q = BatchNormalization<training_mode=1>(x, s, s, s, s)",
         "y, i = MaxPool<kernel_shape=[2,2]>(x)",
-        "CumSum(x, one)",
+        "CumSum(x, computed)",
         "ReduceMean(x, computed)",
     ],
 )

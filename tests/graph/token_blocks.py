@@ -12,9 +12,10 @@ def tokens(net: Network, source: Map) -> str:
     return net.op("Transpose", net.op("Reshape", source.name, net.constant([0, source.channels, -1])), perm=[0, 2, 1])
 
 
-def untoken(net: Network, name: str, channels: int, size: int) -> None:
+def untoken(net: Network, name: str, channels: int, like: Map) -> None:
+    """A map again, as high and wide as ``like``."""
     turned = net.op("Transpose", name, perm=[0, 2, 1])
-    net.new(net.op("Reshape", turned, net.constant([0, channels, size, size])), channels, size)
+    net.new(net.op("Reshape", turned, net.sizes(like.name, 0, channels, "H", "W")), channels, like.size)
 
 
 def linear(net: Network, name: str, before: int, after: int) -> str:
@@ -37,7 +38,7 @@ def mlp(net: Network, source: Map) -> None:
         scale[net.dead(inner)] = 0
         hidden = net.op("LayerNormalization", hidden, net.constant(scale), net.constant(shift), axis=-1, epsilon=0.1)
     out = linear(net, net.op("Gelu", hidden), inner, source.channels)
-    untoken(net, net.op("Add", entry, out) if net.chance(0.5) else out, source.channels, source.size)
+    untoken(net, net.op("Add", entry, out) if net.chance(0.5) else out, source.channels, source)
 
 
 @block
@@ -54,7 +55,7 @@ def mix_tokens(net: Network, source: Map) -> None:
     flat = net.op("Reshape", source.name, net.constant([0, source.channels, -1]))
     weight, _ = net.weight(4, source.channels)
     product = net.op("MatMul", weight, flat)
-    net.new(net.op("Reshape", product, net.constant([0, 4, source.size, source.size])), 4, source.size)
+    net.new(net.op("Reshape", product, net.sizes(source.name, 0, 4, "H", "W")), 4, source.size)
 
 
 @block
@@ -62,8 +63,8 @@ def attention(net: Network, source: Map) -> None:
     if source.size > 8:
         return
     heads, width = int(net.rng.integers(1, 4)), int(net.rng.integers(1, 4))
-    inner, entry, count = heads * width, tokens(net, source), source.size**2
-    split = net.constant([0, count, heads, width])
+    inner, entry = heads * width, tokens(net, source)
+    split = net.sizes(source.name, 0, "HW", heads, width)
 
     def part(perm: list[int]) -> str:
         return net.op("Transpose", net.op("Reshape", linear(net, entry, source.channels, inner), split), perm=perm)
@@ -71,8 +72,8 @@ def attention(net: Network, source: Map) -> None:
     score = net.op("MatMul", part([0, 2, 1, 3]), part([0, 2, 3, 1]))
     weights = net.op("Softmax", net.op("Mul", score, net.constant(float(1 / np.sqrt(width)))), axis=-1)
     mixed = net.op("Transpose", net.op("MatMul", weights, part([0, 2, 1, 3])), perm=[0, 2, 1, 3])
-    joined = net.op("Reshape", mixed, net.constant([0, count, inner]))
-    untoken(net, linear(net, joined, inner, source.channels), source.channels, source.size)
+    joined = net.op("Reshape", mixed, net.sizes(source.name, 0, "HW", inner))
+    untoken(net, linear(net, joined, inner, source.channels), source.channels, source)
 
 
 @block
