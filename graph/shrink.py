@@ -16,7 +16,8 @@ from graph.nodes import bodies
 from graph.planes import Choice
 from graph.program import Program, read
 from graph.surgery import operate
-from graph.trace import Trace, trace
+from graph.trace import Trace
+from graph.tracer import trace
 from graph.values import Values, propagate
 from graph.write import names_taken
 

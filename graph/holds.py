@@ -1,0 +1,108 @@
+"""Axes that must keep their size: what is computed at run time, cut unevenly, or quantised together."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import NodeProto
+
+from graph.movement import data_inputs, factors, slice_steps, touched
+from graph.program import attributes, key, label
+from graph.quantised import blocks as quantised_blocks
+from graph.quantised import parts, quantised
+from graph.sites import Sites
+from graph.sizes import TARGETS, Sizes, Source
+from graph.trace import Freeze, Ids, Link, Site
+
+RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+
+
+class Holds:
+    """Adds to a trace what may not go, and what goes only together, for the sake of sizes."""
+
+    def __init__(self, sites: Sites) -> None:
+        self.sites, self.program, self.trace = sites, sites.program, sites.trace
+        self.sizes = Sizes(sites.program)
+
+    def unwritable(self, index: int, node: NodeProto) -> None:
+        """Sizes and bounds that are computed at run time cannot be rewritten, and a stride cannot be uneven."""
+        operands = data_inputs(node)
+        computed = [name for name in node.input[len(operands) :] if name and name not in self.program.constants]
+        out = node.output[0]
+        if key(node) in ("DepthToSpace", "SpaceToDepth"):  # blocks of pixels stay square and whole
+            for axis in (2, 3):
+                self.sites.freeze(
+                    index, out if key(node) == "DepthToSpace" else self.sites.site(index, 0), axis, "mixed"
+                )
+        if key(node) in TARGETS:
+            self.adapt(index, node)
+        elif computed or (key(node) == "Slice" and (slice_steps(self.program, node) != 1).any()):
+            for slot in range(len(operands)):
+                for axis in touched(self.program, node):
+                    self.sites.freeze(index, self.sites.site(index, slot), axis, "computed or uneven bounds")
+
+    def adapt(self, index: int, node: NodeProto) -> None:
+        """Where the target shape is computed, an axis may lose what the one loses that its size was read from."""
+        slot, out = TARGETS.get(key(node), len(node.input)), node.output[0]
+        name = node.input[slot] if slot < len(node.input) else ""
+        if not name or name in self.program.constants:
+            return
+        rank, target = len(self.program.shapes[out]), self.program.known(name)
+        axes = range(rank) if target is None else attributes(node).get("axes", range(rank - target.size, rank))
+        for place, axis in enumerate(axes):
+            size = None if target is None else int(target.flat[place])
+            if size == -1 or (size == 1 and key(node) == "Expand"):
+                continue
+            source = self.sizes.source(name, place) if size == self.program.shapes[out][axis] else None
+            if source is None:
+                self.sites.freeze(index, out, axis, "computed size")
+            else:
+                self.tie(index, (out, axis % rank), source)
+
+    def tie(self, index: int, axis: tuple[Site, int], source: Source) -> None:
+        """As many indices leave ``axis`` as leave the one that its size comes from."""
+        if isinstance(source.site, str):
+            other: tuple[Site, int] = source.site, source.place
+        else:
+            other = self.trace.sizes.setdefault((source.site, source.place), axis)
+        varying = [end for end in (axis, other) if end[1] in self.trace.varying(end[0])]
+        if len(varying) == 2 and axis != other:
+            self.trace.links.append(Link(index, (axis, other)))
+        elif len(varying) == 1 and axis != other:
+            self.sites.freeze(index, *varying[0], "computed size")
+
+    def blocks(self) -> None:
+        """Elements that were quantised with a common scale stay together."""
+        self.trace.stored = quantised(self.program)
+        for use, axis in quantised_blocks(self.program, self.trace.stored):
+            out = self.trace.follows.get(use)
+            site, offset = (out, len(self.sites.shape(out)) - len(self.sites.shape(use))) if out else (use, 0)
+            self.trace.freezes.append(self.sites.freezing(use[0], site, axis + offset, "quantised in blocks"))
+        for groups in self.trace.groups:  # each group loses other indices of axis 1, of which there must be one copy
+            weight, *scales = parts(self.trace.stored, (groups.node, 1), 2)
+            if weight.axes[1] != 1 or any(1 in scale.axes for scale in scales):
+                for site, axis in (groups.inputs, groups.outputs):
+                    self.sites.freeze(groups.node, site, axis, "quantised")
+
+    def dynamic(self) -> None:
+        """A grid along an axis whose size depends on what is fed fits the probe size only, unless it repeats."""
+        for name, periods in self.program.dynamic.items():
+            if name not in self.program.makers or name not in self.trace.ids:
+                continue
+            node, ids = self.program.nodes[self.program.makers[name]], self.trace.ids[name]
+            for axis, period in periods.items():
+                if not _repeats(ids, axis, period):
+                    axes = {axis}
+                    if key(node) in RESHAPES:  # what is cut out of it, or merged with it, is different as well
+                        groups = factors(self.program.shapes[node.input[0]], self.program.shapes[name])
+                        axes.update(*(new for _, new in groups if axis in new))
+                    self.trace.freezes += [Freeze(None, name, each, "frozen", label(node)) for each in sorted(axes)]
+
+
+def _repeats(ids: Ids, axis: int, period: int) -> bool:
+    """Whether ids along an axis are those of ``period`` elements, again and again."""
+    if ids.shape[axis] == 1:
+        return True
+    if period == 0 or ids.shape[axis] % period:
+        return False
+    apart = np.moveaxis(ids, axis, 0).reshape(-1, period, *np.delete(ids.shape, axis))
+    return bool((apart == apart[:1]).all())

@@ -1,0 +1,65 @@
+"""A trace in the making: ids for tensors, and what may not go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from graph.program import Program, Shape, label
+from graph.trace import Freeze, Ids, Site, Trace
+
+
+class Sites:
+    """The ids that tensors have so far."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.trace = Trace()
+        self.stuck: dict[int, Freeze] = {}  # ids that never go
+
+    def fresh(self, shape: tuple[int, ...]) -> Ids:
+        """Ids that no other element has."""
+        size = int(np.prod(shape, dtype=np.int64))
+        ids = np.arange(self.trace.count, self.trace.count + size, dtype=np.int64).reshape(shape)
+        self.trace.count += size
+        return ids
+
+    def opaque(self, index: int | None, name: str, why: str) -> None:
+        """Give a tensor one id that never goes."""
+        if name in self.program.shapes:
+            self.put(name, self.fresh((1,) * len(self.program.shapes[name])))
+            self.stick(name, self.freezing(index, name, None, why))
+
+    def stick(self, name: str, freeze: Freeze) -> None:
+        """The one id of a tensor never goes, for the same reason as another."""
+        self.stuck[self.trace.ids[name].item()] = freeze
+        self.trace.freezes.append(replace(freeze, site=name, axis=None))
+
+    def cause(self, ids: Ids | None) -> Freeze | None:
+        """Why a tensor has but one id, and it never goes; ``None`` if this is not so."""
+        return self.stuck.get(ids.item()) if ids is not None and ids.size == 1 else None
+
+    def put(self, site: Site, ids: Ids) -> None:
+        """Give ``site`` its ids."""
+        self.trace.ids[site] = ids
+        self.trace.shapes[site] = self.shape(site)
+
+    def shape(self, site: Site) -> Shape:
+        """The full shape of ``site``."""
+        name = site if isinstance(site, str) else self.program.nodes[site[0]].input[site[1]]
+        return self.program.shapes[name]
+
+    def site(self, index: int, slot: int) -> Site:
+        """The operand in ``slot`` of node ``index``: an activation, or this use of one or of a constant."""
+        name = self.program.nodes[index].input[slot]
+        return (index, slot) if (index, slot) in self.trace.ids or name not in self.trace.ids else name
+
+    def freeze(self, index: int | None, site: Site, axis: int | None, why: str) -> None:
+        """Nothing may go along ``axis`` of ``site``, if it has ids, since node ``index`` reads it."""
+        if site in self.trace.ids:
+            self.trace.freezes.append(self.freezing(index, site, axis, why))
+
+    def freezing(self, index: int | None, site: Site, axis: int | None, why: str) -> Freeze:
+        """A freeze by node ``index``, or by the model itself."""
+        return Freeze(index, site, axis, why, str(site) if index is None else label(self.program.nodes[index]))

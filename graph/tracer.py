@@ -1,0 +1,255 @@
+"""Step 1: which elements are the same channel?
+
+Every element of every activation gets an integer channel id, in a collapsed array of the tensor's shape. Data movement
+is executed on the ids, element-wise ops say that the ids which meet are the same, and ops with a signature make
+new ids and say which *hyperplanes* (all elements with one index along one axis) of their operands go together.
+Connected components are solved once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+from onnx import NodeProto
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from graph.errors import ModelError
+from graph.evaluate import CannotEvaluate
+from graph.holds import Holds
+from graph.movement import data_inputs, move
+from graph.program import Program, Shape, captured, key, label
+from graph.rules import MOVEMENT, elementwise, executed, signature
+from graph.signature import OPAQUE, Signature
+from graph.sites import Sites
+from graph.trace import JOINS, Freeze, Groups, Ids, Link, Read, Site, Trace
+
+
+def trace(program: Program) -> Trace:
+    """Channel ids for every tensor of ``program``."""
+    tracer = _Tracer(program)
+    for name in program.inputs:
+        tracer.opaque(None, name, "input")
+    for index, node in enumerate(program.nodes):
+        tracer.visit(index, node)
+    tracer.holds.blocks()
+    for name in program.outputs:
+        tracer.freeze(None, name, None, "output")
+    return tracer.finish()
+
+
+class _Tracer(Sites):
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.holds = Holds(self)
+        self.same: list[tuple[Ids, Ids]] = []
+        self.uses = Counter(name for node in program.nodes for name in [*node.input, *captured(node)])
+        self.uses.update(program.outputs)
+        self.concatenated = {node.output[0] for node in program.nodes if key(node) == "Concat"}
+
+    def use(self, index: int, slot: int) -> Site:
+        """Like `site`, but at a fork or join the use gets channels of its own.
+
+        Movement has none: a Gather before a Concat is better placed behind it.
+        """
+        node, name = self.program.nodes[index], self.program.nodes[index].input[slot]
+        site = self.site(index, slot)
+        if site != name or key(node) in MOVEMENT or len(self.trace.varying(name)) != 1:
+            return site
+        if self.uses[name] > 1 or key(node) in JOINS or name in self.concatenated:
+            unique, places = np.unique(self.trace.ids[name], return_inverse=True)
+            self.trace.edges[index, slot] = name
+            self.put((index, slot), self.fresh(unique.shape)[places.reshape(self.trace.ids[name].shape)])
+        return self.site(index, slot)
+
+    # -- ops
+
+    def visit(self, index: int, node: NodeProto) -> None:
+        constants = self.program.constants
+        if all(name in constants for name in node.output if name):
+            return
+        if key(node) == "Shape":
+            for axis in self.holds.sizes.stay(node.output[0]):
+                self.freeze(index, node.input[0], axis, "its size is read")
+        if all(name in self.program.probed for name in node.output if name):  # sizes and indices, no channels
+            for name in node.output:
+                self.opaque(index, name, "shape or index")
+            return
+        known = all(name in self.program.shapes for name in [*node.input, *node.output] if name)
+        if known:
+            if elementwise(self.program, node):
+                return self.elementwise(index, node)
+            if executed(self.program, node):
+                return self.movement(index, node)
+        found = signature(self.program, node) if known else None
+        if found is not None:
+            self.contraction(index, node, found)
+            return self.holds.adapt(index, node)
+        self.give_up(index, node, "no rule" if known else "unknown shape")
+
+    def give_up(self, index: int, node: NodeProto, why: str) -> None:
+        """Nothing may leave what this node touches."""
+        for site in [*(self.site(index, slot) for slot in range(len(node.input))), *captured(node)]:
+            self.freeze(index, site, None, why)
+        for name in node.output:
+            if name:
+                self.opaque(index, name, why)
+
+    def movement(self, index: int, node: NodeProto) -> None:
+        operands = data_inputs(node)
+        constants = self.program.constants
+        arrays: list[Ids] = []
+        for slot, name in enumerate(operands):
+            if name in constants and name not in self.trace.ids:
+                self.put((index, slot), self.fresh(self.program.shapes[name]))
+            arrays.append(self.trace.ids[self.site(index, slot)])
+        fill = self.fresh(self.program.shapes[node.output[0]][:0])
+        if key(node) == "Pad":  # padded channels are channels of their own
+            fill = self.fresh((sum(self.program.shapes[node.output[0]]),))
+        try:
+            outputs = move(self.program, node, arrays, fill)
+        except CannotEvaluate as reason:
+            return self.give_up(index, node, str(reason))
+        for name, ids in zip([name for name in node.output if name], outputs, strict=True):
+            self.put(name, ids)
+        for name in node.input[len(operands) :]:
+            self.freeze(index, name, None, "shape or index")
+        self.holds.unwritable(index, node)
+
+    def elementwise(self, index: int, node: NodeProto) -> None:
+        out = node.output[0]
+        shape = self.program.shapes[out]
+        rank = len(shape)
+        operands: list[tuple[Site, Ids, Shape]] = []
+        for slot, name in enumerate(node.input):
+            if not name:
+                continue
+            if name in self.trace.ids:
+                site = self.use(index, slot)
+                own = self.trace.ids[site]
+                lead = (1,) * (rank - own.ndim)
+                operands.append((site, own.reshape(lead + own.shape), lead + self.shape(name)))
+            else:
+                self.trace.follows[index, slot] = out
+        if not operands:  # constants of an unknown kind: nothing to remove
+            return self.opaque(index, out, "no channels")
+        extents = [max(ids.shape[axis] for _, ids, _ in operands) for axis in range(rank)]
+        # An operand of size 1 is *read by* the channels it is broadcast over; only the others are the same channels.
+        broadcast = [any(size == 1 < extents[axis] for axis, size in enumerate(full)) for _, _, full in operands]
+        peers = [ids for (_, ids, _), wide in zip(operands, broadcast, strict=True) if not wide]
+        constant = self.constant_axes(index, node, operands, rank)
+        cause = next(filter(None, map(self.cause, peers)), None)
+        if cause and not any(constant):
+            self.put(out, self.fresh((1,) * rank))
+            self.stick(out, cause)
+            self.trace.freezes += [replace(cause, site=site, axis=None) for site, _, _ in operands]
+            return
+        if any(constant) or not peers or any(ids.shape != tuple(extents) for ids in peers[:1]):
+            ids = self.fresh(tuple(shape[a] if constant[a] else extents[a] for a in range(rank)))
+        else:
+            ids = peers[0]
+        self.put(out, ids)
+        for (site, own, _), wide in zip(operands, broadcast, strict=True):
+            if wide or any(constant):
+                offset = rank - len(self.shape(site))
+                for axis in range(rank):
+                    if own.shape[axis] > 1:
+                        self.trace.links.append(Link(index, ((out, axis), (site, axis - offset))))
+            elif own is not ids:
+                self.same.append((np.broadcast_to(own, ids.shape), ids))
+
+    def constant_axes(
+        self, index: int, node: NodeProto, operands: list[tuple[Site, Ids, Shape]], rank: int
+    ) -> list[bool]:
+        """Axes that only constants have: their channels are born here, all activations being broadcast along them."""
+        born = [False] * rank
+        for slot, name in enumerate(node.input):
+            if (index, slot) in self.trace.follows:
+                shape = self.program.shapes[name]
+                for axis, size in enumerate(shape, rank - len(shape)):
+                    if size > 1 and all(full[axis] == 1 for _, _, full in operands):
+                        born[axis] = True
+        return born
+
+    def contraction(self, index: int, node: NodeProto, found: Signature) -> None:
+        uses: dict[str, list[tuple[Site, int]]] = {}
+        summed: dict[str, list[tuple[Site, int]]] = {}
+        blocked: set[str] = set()
+        cause: Freeze | None = None
+        held: set[str] = {OPAQUE}  # letters of the operand that never goes
+        for name in node.input[len(found.operands) :]:
+            self.freeze(index, name, None, "no rule")
+        for slot, letters in enumerate(found.operands):
+            if slot >= len(node.input) or not node.input[slot]:
+                continue
+            site = self.use(index, slot)
+            shape = self.shape(site)
+            ids = self.trace.ids.get(site)
+            self.trace.shapes[site] = shape
+            if cause is None and self.cause(ids):
+                cause, held = self.cause(ids), held.union(letters)
+            for axis, letter in enumerate(letters):
+                if letter == OPAQUE:
+                    if ids is not None and ids.shape[axis] > 1:
+                        self.freeze(index, site, axis, "mixed")
+                        cause, held = cause or self.trace.freezes[-1], held.union(letters)
+                elif shape[axis] > 1:
+                    if ids is not None and ids.shape[axis] == 1:
+                        blocked.add(letter)
+                    (summed if letter in found.summed else uses).setdefault(letter, []).append((site, axis))
+        if found.groups > 1:  # the output channels of a transposed convolution are no axis of its weight
+            uses.setdefault(found.outputs[0][1], [])
+        carried = {letter for letter in uses if letter not in blocked}
+        outputs = [name for name in node.output if name]
+        for name, letters in zip(outputs, found.outputs, strict=False):
+            shape = self.program.shapes[name]
+            self.put(
+                name,
+                self.fresh(
+                    tuple(size if letter in carried else 1 for size, letter in zip(shape, letters, strict=True))
+                ),
+            )
+            for axis, letter in enumerate(letters):
+                if letter in carried and shape[axis] > 1:
+                    uses[letter].append((name, axis))
+            if cause and held.issuperset(letters) and self.trace.ids[name].size == 1:
+                self.stick(name, cause)
+        for letter, axes in (uses | summed).items():
+            if letter in blocked:
+                for site, axis in axes:
+                    freeze = cause or self.freezing(index, site, axis, "mixed")
+                    self.trace.freezes.append(replace(freeze, site=site, axis=axis))
+            elif len(axes) > 1:
+                met = sorted({self.trace.shapes[site][axis] for site, axis in axes})
+                if len(met) > 1:  # onnx's inference does not look
+                    raise ModelError(f"node {label(node)} has inconsistent shapes: {met} channels meet")
+                self.trace.links.append(Link(index, tuple(axes)))
+        if found.groups > 1:
+            data = self.site(index, 0), 1
+            self.trace.groups.append(Groups(index, found.groups, data, (node.output[0], 1)))
+            for axes in summed.values():
+                axes += [((index, 1), 1)] if len(axes) == 1 else []
+        for letter, axes in summed.items():
+            if letter not in blocked and len(axes) == 2:
+                self.trace.reads.append(Read(index, axes[0], axes[1]))
+            elif letter not in blocked:
+                for site, axis in axes:
+                    self.freeze(index, site, axis, "summed")
+
+    # -- components
+
+    def finish(self) -> Trace:
+        """Merge the ids that were said to be the same."""
+        result = self.trace
+        self.holds.dynamic()
+        if self.same:
+            left = np.concatenate([a.ravel() for a, _ in self.same])
+            right = np.concatenate([b.ravel() for _, b in self.same])
+            graph = coo_array((np.ones(left.size, np.bool_), (left, right)), (result.count, result.count))
+            count, labels = connected_components(graph, directed=False)
+            labels = labels.astype(np.int64)
+            result.ids = {site: labels[ids] for site, ids in result.ids.items()}
+            result.count = int(count)
+        return result
