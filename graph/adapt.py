@@ -19,6 +19,7 @@ def adapt(
     """Edit ``nodes``, which lie in ``graph`` in the order of ``program.nodes``, in place."""
     adapters = _Adapters(program, graph, taken)
     replaced: dict[str, str] = {}
+    empty = {site for (site, _), plane in choice.planes.items() if site not in trace.edges and plane.gone.all()}
     for index, node in enumerate(nodes):
         for slot, name in enumerate(program.nodes[index].input):
             source = replaced.get(name, name)
@@ -30,7 +31,9 @@ def adapt(
                     source = adapters.between(source, axis, kept, wanted)
             if source != name:
                 node.input[slot] = source
-        left = [name for name in node.input if name not in choice.dropped]
+        left = [
+            name for slot, name in enumerate(node.input) if name not in choice.dropped and (index, slot) not in empty
+        ]
         if key(node) in JOINS | {"Concat"} and not choice.dropped.issuperset(node.output):
             if len(left) == 1 and node.output[0] not in adapters.named:
                 replaced[node.output[0]] = left[0]

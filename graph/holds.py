@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 from onnx import NodeProto
 
-from graph.movement import data_inputs, factors, slice_steps, touched
+from graph.movement import data_inputs, slice_steps, touched, unsettled
 from graph.program import attributes, key, label
 from graph.quantised import blocks as quantised_blocks
 from graph.quantised import parts, quantised
 from graph.sites import Sites
 from graph.sizes import TARGETS, Sizes, Source
-from graph.trace import Freeze, Ids, Link, Site
-
-RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+from graph.trace import Freeze, Link, Site
 
 
 class Holds:
@@ -84,25 +81,9 @@ class Holds:
                     self.sites.freeze(groups.node, site, axis, "quantised")
 
     def dynamic(self) -> None:
-        """A grid along an axis whose size depends on what is fed fits the probe size only, unless it repeats."""
-        for name, periods in self.program.dynamic.items():
-            if name not in self.program.makers or name not in self.trace.ids:
-                continue
-            node, ids = self.program.nodes[self.program.makers[name]], self.trace.ids[name]
-            for axis, period in periods.items():
-                if not _repeats(ids, axis, period):
-                    axes = {axis}
-                    if key(node) in RESHAPES:  # what is cut out of it, or merged with it, is different as well
-                        groups = factors(self.program.shapes[node.input[0]], self.program.shapes[name])
-                        axes.update(*(new for _, new in groups if axis in new))
-                    self.trace.freezes += [Freeze(None, name, each, "frozen", label(node)) for each in sorted(axes)]
-
-
-def _repeats(ids: Ids, axis: int, period: int) -> bool:
-    """Whether ids along an axis are those of ``period`` elements, again and again."""
-    if ids.shape[axis] == 1:
-        return True
-    if period == 0 or ids.shape[axis] % period:
-        return False
-    apart = np.moveaxis(ids, axis, 0).reshape(-1, period, *np.delete(ids.shape, axis))
-    return bool((apart == apart[:1]).all())
+        """A grid along an axis whose size depends on what is fed may fit the probe size only."""
+        for name in self.program.dynamic:
+            if name in self.program.makers and name in self.trace.ids:
+                node = self.program.nodes[self.program.makers[name]]
+                axes = unsettled(self.program, node, name, [self.trace.ids[name]])
+                self.trace.freezes += [Freeze(None, name, axis, "frozen", label(node)) for axis in sorted(axes)]

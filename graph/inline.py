@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from onnx import ModelProto, NodeProto
+from onnx.checker import ValidationError
 from onnx.inliner import inline_local_functions
 
 from graph.copies import complete, skeleton
@@ -26,8 +27,9 @@ def inline(model: ModelProto) -> ModelProto:
     _write_defaults(copy)
     try:
         return complete(inline_local_functions(copy), model)
-    except RuntimeError as error:
-        raise ModelError(f"cannot inline the functions of the model: {error}; export it again") from error
+    except (RuntimeError, ValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"cannot inline the functions of the model: {reason} Export it again") from error
 
 
 def _write_defaults(model: ModelProto) -> None:

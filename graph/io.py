@@ -13,6 +13,7 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from graph.errors import ModelError
 from graph.external import load_external, size_of, tensors, write_apart
+from graph.pieces import pieces
 
 PROTOBUF_LIMIT = 2**31 - 2**24  # protobuf stops at 2 GiB; leave room for the graph itself
 
@@ -67,7 +68,8 @@ def save(model: onnx.ModelProto, path: str | Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             if sum(map(size_of, tensors(model.graph))) < PROTOBUF_LIMIT:
-                Path(folder, path.name).write_bytes(model.SerializeToString())
+                with Path(folder, path.name).open("wb") as whole:
+                    whole.writelines(pieces(model))
             else:
                 write_apart(model, Path(folder, path.name))
             written = sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name)

@@ -15,6 +15,8 @@ from onnx import NodeProto
 from graph.evaluate import Array, CannotEvaluate
 from graph.program import Program, Shape, attributes, key
 
+RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+
 
 def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) -> list[Array]:
     """Outputs of a data movement on collapsed arrays in place of its data inputs.
@@ -33,7 +35,7 @@ def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) 
     shapes = [program.shapes[name] for name in data_inputs(node)]
     out_shapes = [program.shapes[name] for name in node.output if name]
     match key(node):
-        case "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
+        case op if op in RESHAPES:
             outputs = [reshape(data[0], shapes[0], out_shapes[0])]
         case "Expand":
             outputs = [data[0].reshape((1,) * (len(out_shapes[0]) - data[0].ndim) + data[0].shape)]
@@ -112,6 +114,27 @@ def factors(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
 
 def _size(shape: Shape, axes: list[int]) -> int:
     return int(np.prod([shape[axis] for axis in axes], dtype=np.int64))
+
+
+def unsettled(program: Program, node: NodeProto, name: str, arrays: Sequence[Array]) -> set[int]:
+    """Axes of output ``name`` along which collapsed ``arrays`` may be different at other sizes than the probe's."""
+    axes: set[int] = set()
+    for axis, period in program.dynamic.get(name, {}).items():
+        if not all(array.ndim == 0 or _repeats(array, axis, period) for array in arrays):
+            axes.add(axis)
+            if key(node) in RESHAPES:  # what is cut out of it, or merged with it, is different as well
+                groups = factors(program.shapes[node.input[0]], program.shapes[name])
+                axes.update(*(new for _, new in groups if axis in new))
+    return axes
+
+
+def _repeats(array: Array, axis: int, period: int) -> bool:
+    """Whether elements along an axis are those of a ``period``, again and again."""
+    size = array.shape[axis]
+    if size == 1 or period == 0 or size % period:
+        return bool(size == 1)
+    apart = np.moveaxis(array, axis, 0).reshape(-1, period, *np.delete(array.shape, axis))
+    return bool(np.all(apart == apart[:1]))
 
 
 def touched(program: Program, node: NodeProto) -> set[int]:

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from graph.errors import ModelError
 from graph.evaluate import CannotEvaluate
 from graph.holds import Holds
-from graph.movement import data_inputs, move
+from graph.movement import data_inputs, move, touched
 from graph.program import Program, Shape, captured, key, label
 from graph.rules import MOVEMENT, elementwise, executed, signature
 from graph.signature import OPAQUE, Signature
@@ -116,7 +116,18 @@ class _Tracer(Sites):
             self.put(name, ids)
         for name in node.input[len(operands) :]:
             self.freeze(index, name, None, "shape or index")
+        if key(node) == "Concat":
+            self.stack(index, node)
         self.holds.unwritable(index, node)
+
+    def stack(self, index: int, node: NodeProto) -> None:
+        """Operands of a Concat stay equally long along its other axes, even those of which nothing is left."""
+        out = node.output[0]
+        for slot in range(len(node.input)):
+            site = self.site(index, slot)
+            for axis in set(self.trace.varying(site)).intersection(self.trace.varying(out)):
+                if axis not in touched(self.program, node):
+                    self.trace.links.append(Link(index, ((out, axis), (site, axis))))
 
     def elementwise(self, index: int, node: NodeProto) -> None:
         out = node.output[0]
@@ -151,12 +162,14 @@ class _Tracer(Sites):
         else:
             ids = peers[0]
         self.put(out, ids)
-        for (site, own, _), wide in zip(operands, broadcast, strict=True):
+        for (site, own, full), wide in zip(operands, broadcast, strict=True):
             if wide or any(constant):
                 offset = rank - len(self.shape(site))
                 for axis in range(rank):
                     if own.shape[axis] > 1:
                         self.trace.links.append(Link(index, ((out, axis), (site, axis - offset))))
+                    elif full[axis] > 1:  # it is all one there, and stays as long
+                        self.freeze(index, out, axis, "mixed")
             elif own is not ids:
                 self.same.append((np.broadcast_to(own, ids.shape), ids))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graph.evaluate import Array, CannotEvaluate
-from graph.movement import collapse, data_inputs, move, paddings
+from graph.movement import collapse, data_inputs, move, paddings, unsettled
 from graph.program import Program, attributes, key
 from graph.rules import elementwise, executed, signature
 from graph.signature import OPAQUE, Signature
@@ -145,8 +145,8 @@ def propagate(program: Program) -> Values:
         if not all(name in program.shapes for name in [*node.input, *names] if name):
             continue
         for name, known in zip(names, _outputs(values, node), strict=False):
-            if known is not None and name in program.dynamic:  # what varies there, varies with the probe size
-                known = known.over(tuple(axis for axis in program.dynamic[name] if known.mask.ndim))
+            if known is not None and known.mask.ndim and name in program.dynamic:
+                known = known.over(tuple(unsettled(program, node, name, [known.mask, known.value])))
             if known is not None and known.mask.any():
                 values.known[name] = known
     return values

@@ -110,8 +110,8 @@ def sandwich(case: Case, rng: np.random.Generator) -> tuple[ModelProto, dict[str
     """
     model, result = case.model(), case.model()
     feeds = case.feeds(model)
-    if any(opset.domain in ("", "ai.onnx") and opset.version < 7 for opset in model.opset_import):
-        return None  # there the layers' Add does not broadcast
+    if not any(opset.domain in ("", "ai.onnx") and opset.version >= 7 for opset in model.opset_import):
+        return None  # before that, the layers' Add does not broadcast
     layers = _Layers(result, rng)
     made = False
     for value in inputs(model):
@@ -138,8 +138,27 @@ def sandwich(case: Case, rng: np.random.Generator) -> tuple[ModelProto, dict[str
             layers.read(value.name, dims, kind)
             read = True
     layers.insert()
-    kept = {value.name: feeds[value.name] for value in inputs(result) if value.name in feeds}
-    return (result, kept | layers.feeds) if made and read else None
+    kept = {value.name: feeds[value.name] for value in inputs(result) if value.name in feeds} | layers.feeds
+    if not takes_other_sizes(result, kept):
+        for value in inputs(result):
+            if value.name in layers.feeds:
+                shape = layers.feeds[value.name].shape
+                value.CopyFrom(helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, shape))
+    return (result, kept) if made and read else None
+
+
+def takes_other_sizes(model: ModelProto, feeds: dict[str, Any]) -> bool:
+    """Whether the model runs with dynamic axes twice as long, too."""
+    longer = dict(feeds)
+    for value in inputs(model):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value"):
+                longer[value.name] = np.concatenate([longer[value.name]] * 2, axis)
+    try:
+        run(model, longer)
+    except CannotRun:
+        return False
+    return True
 
 
 class _Layers:
@@ -179,15 +198,18 @@ class _Layers:
 
     def make(self, name: str, shape: Sequence[int], kind: int) -> None:
         """A new input that linear layers along most axes turn into ``name``."""
-        sizes, last = list(shape), name
+        sizes, declared, last = list(shape), list[int | str](shape), name
         nodes: list[onnx.NodeProto] = []
-        for axis in [axis for axis, size in enumerate(shape) if size > 1 and self.rng.random() < 0.8]:
-            weight = self.weight(2, shape[axis], zero=1)
-            shift = self.weight(shape[axis], zero=0) * (self.rng.random(shape[axis]) < 0.5)
-            before = f"{name}_before{axis}"
-            nodes[:0] = self.linear(before, last, axis, len(shape), weight, kind, shift if not nodes else None)
-            last, sizes[axis] = before, 2
-        self.graph.input.append(helper.make_tensor_value_info(last, kind, sizes))
+        for axis, size in enumerate(shape):
+            if size > 1 and self.rng.random() < 0.8:
+                weight = self.weight(2, size, zero=1)
+                shift = self.weight(size, zero=0) * (self.rng.random(size) < 0.5)
+                before = f"{name}_before{axis}"
+                nodes[:0] = self.linear(before, last, axis, len(shape), weight, kind, shift if not nodes else None)
+                last, sizes[axis], declared[axis] = before, 2, 2
+            elif self.rng.random() < 0.4:
+                declared[axis] = f"{name}_size{axis}"  # any
+        self.graph.input.append(helper.make_tensor_value_info(last, kind, declared))
         self.feeds[last] = (self.rng.integers(-6, 7, sizes) / 4).astype(helper.tensor_dtype_to_np_dtype(kind))
         self.before += nodes
 
@@ -199,7 +221,7 @@ class _Layers:
             weight = self.weight(shape[axis], 2, zero=0)
             self.graph.node.extend(self.linear(last, after, axis, len(shape), weight, kind))
             last, sizes[axis] = after, 2
-        self.graph.output.append(helper.make_tensor_value_info(last, kind, sizes))
+        self.graph.output.append(helper.make_tensor_value_info(last, kind, [None] * len(sizes)))
 
     def insert(self) -> None:
         for node in reversed(self.before):

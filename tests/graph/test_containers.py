@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
 import graph
+from graph import ModelError
 from graph.program import read
 
 TYPES = {"float": np.float32, "float16": np.float16, "double": np.float64, "bfloat16": ml_dtypes.bfloat16}
@@ -98,6 +99,14 @@ def test_functions_of_another_opset_stay() -> None:
     assert [node.op_type for node in slim.graph.node] == ["layer", "layer", "twice"]
     assert slim.functions == model.functions
     assert certificate.output.parameters == certificate.input.parameters
+
+
+def test_functions_that_call_themselves() -> None:
+    model = functions()
+    model.functions[0].node.add(op_type="layer", domain="my", input=["p", "w"], output=["odd"])
+    model.functions[0].opset_import.add(domain="my", version=1)
+    with pytest.raises(ModelError, match=r"cannot inline.*my::layer"):
+        graph.analyse(model)
 
 
 def as_sparse(tensor: TensorProto, *, flat: bool) -> onnx.SparseTensorProto:

@@ -13,6 +13,7 @@ from onnx import ModelProto, helper, numpy_helper
 import graph
 from graph import ModelError
 from graph.io import digest, files
+from graph.pieces import pieces
 
 
 def small(seed: int = 0) -> ModelProto:
@@ -250,6 +251,15 @@ def test_the_envelope_survives(tmp_path: Path) -> None:
     assert slim.graph.output == model.graph.output
     assert (slim.graph.node[0].name, slim.graph.node[0].doc_string) == ("stem", "first")
     assert slim.graph.initializer[0].doc_string == "stem weights"
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 127, 128, 5000, 2**15])
+def test_pieces_are_what_protobuf_writes(size: int) -> None:
+    model = small()
+    model.metadata_props.add(key="license", value="Apache-2.0")
+    model.graph.doc_string = "in the middle"
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(size, dtype=np.float32), "w"))
+    assert b"".join(pieces(model)) == model.SerializeToString()
 
 
 def test_digest_is_of_the_content() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from blocks import BLOCKS
 from models import Array, Weights, assert_close, build, run, shrunk
-from onnx import GraphProto, ModelProto, helper
+from networks import SIZE, network
+from onnx import GraphProto, ModelProto, TensorProto, compose, helper
 
 import graph
 from graph import ModelError
@@ -188,7 +190,8 @@ def test_what_varies_outside_varies_inside() -> None:
     """z is zero in the lower half of the probed image; another image has another lower half."""
     model = conditional(
         "k = Concat<axis=2>(x, o) s = Slice(k, half, end, two) p = Conv(s, w)", "q = Conv(x, w)",
-        "o = Mul(x, zero) y = {}", zero=np.zeros(1, np.float32), half=np.array([64]), end=np.array([2**40]), two=np.array([2]), w=W(2, 3, 1, 1),
+        "o = Mul(x, zero) y = {}",
+        zero=np.zeros(1, np.float32), half=np.array([64]), end=np.array([2**40]), two=np.array([2]), w=W(2, 3, 1, 1),
     )  # fmt: skip
     (body, _) = read(model).bodies.values()
     assert list(body.dynamic["x"]) == [0, 2, 3] and 2 in body.dynamic["s"]
@@ -231,3 +234,27 @@ def test_a_graph_inside_that_takes_other_inputs() -> None:
 def compare(model: ModelProto, slim: ModelProto, **feeds: Array) -> None:
     for name, value in run(model, feeds).items():
         assert_close(run(slim, feeds)[name], value, name)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_network_inside_a_branch(seed: int) -> None:
+    """Some weights lie in the branch and some outside; the other branch is the network again, all its own."""
+    rng = np.random.default_rng(seed)
+    model = network(seed, [(BLOCKS[place], seed) for place in rng.integers(len(BLOCKS), size=4)])
+    _, alone = graph.shrink(model)
+    whole = model.graph
+    outer = [tensor for place, tensor in enumerate(whole.initializer) if place % 3]
+    inner = [tensor for place, tensor in enumerate(whole.initializer) if not place % 3]
+    again = compose.add_prefix_graph(whole, "again_", rename_inputs=False)
+    branches = {
+        "then_branch": helper.make_graph(whole.node, "then", [], whole.output, inner),
+        "else_branch": helper.make_graph(again.node, "else", [], again.output, again.initializer),
+    }
+    outputs = [helper.make_value_info(f"y{place}", value.type) for place, value in enumerate(whole.output)]
+    choice = helper.make_node("If", ["flag"], [value.name for value in outputs], name="choice", **branches)
+    flag = helper.make_tensor_value_info("flag", TensorProto.BOOL, [])
+    model.graph.CopyFrom(helper.make_graph([choice], "chooses", [flag, *whole.input], outputs, outer))
+    slim, certificate = graph.shrink(model)
+    for value in (False, True):
+        compare(model, slim, flag=np.array(value), x=W(2, 3, SIZE, SIZE))
+    assert certificate.output.parameters == 2 * alone.output.parameters

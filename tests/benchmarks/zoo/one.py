@@ -45,7 +45,9 @@ def measure(model: ModelProto, folder: Path) -> Row:
     slim, certificate = graph.shrink(graph.load(wide))
     graph.save(slim, thin)
     row["seconds"] = time.perf_counter() - start
-    row |= {"parameters": certificate.input.parameters, "left": certificate.output.parameters, "stay": stay(slim)}
+    last = sum(entry.channels for entry in certificate.kept_zero if entry.reason == "last")
+    row |= {"parameters": certificate.input.parameters, "left": certificate.output.parameters}
+    row["stay"] = max(0, stay(slim) - last)
     row["kept"] = {f"{entry.reason} {entry.op}": entry.channels for entry in certificate.kept_zero}
     del slim
     return row | {"error": error(run(wide), run(thin))}
