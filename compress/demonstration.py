@@ -19,7 +19,7 @@ from compress.exporting import export_file, resolve
 from compress.files import write_text
 from compress.plots import overview_plot
 from compress.progress import Progress
-from compress.shrinking import Shrunk, alignment, shrink_file
+from compress.shrinking import Shrunk, shrink_file
 from compress.train import Summary, TrainConfig, train
 from compress.verifying import accuracy_figures, verify_files
 from runtime import BenchResult, PairedAccuracy, Plan, bench
@@ -110,8 +110,7 @@ def demonstrate(folder: Path, say: Callable[[str], object], progress: Callable[[
     model, slim = folder / "model.onnx", folder / "slim.onnx"
     export_file(resolve(str(folder / "trained")), model, opset=20)
     say(f"3/5 shrink: {slim}")
-    align = alignment("auto", model, BATCH)
-    shrunk = shrink_file(model, slim, certificate=folder / "certificate.json", align=align, data="digits")
+    shrunk = shrink_file(model, slim, certificate=folder / "certificate.json", align="auto", batch=BATCH, data="digits")
     say("4/5 verify on all test images")
     verified = verify_files(slim, model, data="digits")
     assert verified.accuracy is not None

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx import ModelProto
+
 import graph
 from compress.errors import NotEqual, UserError
 from compress.files import atomic, staged
+from compress.staircase import kinds, staircase
 from compress.verifying import BATCH, float_noise, inputs
-from runtime import Parity, Plan, Session, SessionError, Settings, bench, channel_block, compare, open_session
+from graph.adapters import PRICES, Select
+from runtime import Parity, Plan, Session, SessionError, Settings, bench, compare, open_session
 from runtime.session import Feeds
 
 TRIAL = Plan(min_time=1.0, max_time=8.0)
 REPORT = "nothing was written. Please report this model"
+
+Slim = tuple[ModelProto, graph.Certificate]
 
 
 @dataclass(frozen=True)
@@ -30,20 +37,40 @@ def shrink_file(
     target: Path,
     *,
     certificate: Path,
-    align: int = 1,
+    align: str = "off",
+    select: str = "auto",
+    batch: int | None = None,
     verify: bool = True,
     data: str | None = None,
     data_dir: Path | None = None,
 ) -> Shrunk:
     """Shrink ``source`` to ``target`` and compare the two before anything is written.
 
+    Args:
+        source: any ONNX file.
+        target: where the shrunk model goes.
+        certificate: where its certificate goes.
+        align: ``off``, a number whose multiples widths become where there are dead channels enough, or ``auto`` for
+            the number that is fastest on this machine.
+        select: ``auto``, ``never`` or ``always``, see `graph.shrink`.
+        batch: for the latencies that ``auto`` compares; None for the batch size that the model is fixed to, or 1.
+        verify: run both models.
+        data: name of a data set whose images both are run on as well.
+        data_dir: where it lies.
+
     Raises:
         ModelError: the file cannot be read or is broken, or the disk is full.
-        UserError: ONNX Runtime cannot run it, the data set is not there, or a file cannot be written.
+        SessionError: ONNX Runtime cannot run it, which ``auto`` needs.
+        UserError: ONNX Runtime cannot run it, the data set is not there, ``align`` or ``select`` is none of these, or
+            a file cannot be written.
         NotEqual: the outputs differ by more than float noise.
     """
+    multiple, adapters = _multiple(align), _select(select)
     model = graph.load(source)
-    slim, found = graph.shrink(model, align=align)
+    if multiple is None:
+        slim, found = _fastest(model, adapters, batch)
+    else:
+        slim, found = graph.shrink(model, align=multiple, select=adapters)
     parity = None
     with atomic(certificate) as paper, staged(target) as trial:
         graph.save(slim, trial)
@@ -59,27 +86,34 @@ def shrink_file(
     return Shrunk(found, parity)
 
 
-def alignment(text: str, source: Path, batch: int | None = None) -> int:
-    """The multiple that ``auto``, ``off`` or a number stands for.
+def _multiple(align: str) -> int | None:
+    """The number that ``align`` stands for; ``None`` for ``auto``."""
+    if align in ("auto", "off"):
+        return {"auto": None, "off": 1}[align]
+    if not align.isdecimal() or int(align) < 1:
+        raise UserError(f"--align {align}: give auto, off or a whole number from 1")
+    return int(align)
 
-    Neither fewer channels nor full blocks of them are always faster, so "auto" times both shrunk models here.
 
-    Raises:
-        UserError: it is none of them.
-        SessionError: ONNX Runtime cannot run the model.
-    """
-    if text == "off":
-        return 1
-    if text != "auto":
-        if not text.isdecimal() or int(text) < 1:
-            raise UserError(f"--align {text}: give auto, off or a whole number from 1")
-        return int(text)
-    model, block = graph.load(source), channel_block()
-    (tight, small), (full, large) = (graph.shrink(model, align=each) for each in (1, block))
-    if small.output == large.output:
-        return 1
-    found = bench(full.SerializeToString(), tight.SerializeToString(), batch=batch, plan=TRIAL).comparison
-    return block if found is not None and found.verdict == "faster" else 1
+def _select(select: str) -> Select:
+    if select not in PRICES:
+        raise UserError(f"--select {select}: give auto, never or always")
+    return select
+
+
+def _fastest(model: ModelProto, select: Select, batch: int | None) -> Slim:
+    """Shrunk with the alignment that pays on this machine by its staircase, if it does for this very model."""
+    tight = graph.shrink(model, select=select)
+    multiple = staircase().multiple(kinds(model))
+    full = graph.shrink(model, align=multiple, select=select) if multiple > 1 else tight
+    if full[1].output == tight[1].output:
+        return tight
+    with tempfile.TemporaryDirectory() as folder:
+        paths = Path(folder, "full.onnx"), Path(folder, "tight.onnx")
+        for (slim, _), path in zip((full, tight), paths, strict=True):
+            graph.save(slim, path)
+        found = bench(*paths, batch=batch, plan=TRIAL).comparison
+    return full if found is not None and found.verdict == "faster" else tight
 
 
 def _compare(source: Path, slim: Path, data: str | None, data_dir: Path | None) -> Parity:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from compress.cli.app import JsonPath, Quiet, check_outputs, out, verb, write_json
+from compress.cli.app import JsonPath, Quiet, check_outputs, out, say, verb, write_json
 
 
 @verb
@@ -17,7 +17,9 @@ def inspect(
     json_path: JsonPath = None,
     quiet: Quiet = False,
 ) -> None:
-    """Count parameters and MACs, list the channel classes that may go, and the ops that hold back others.
+    """Count parameters and MACs, list the channels that may go, and what holds back the others.
+
+    Every parameter counts once, with the channel that it helps to make: what may go and what is held back add up.
 
     Example: `compress inspect model.onnx`
     """
@@ -30,4 +32,6 @@ def inspect(
     for each in (tables.totals(found), tables.offered(found), tables.held(found)):
         if each is not None:
             out.print(each)
+    for name in found.not_finite:
+        say(f"{name} has NaN or infinities: zeros that it reads or makes cannot go")
     write_json(json_path, asdict(found))
