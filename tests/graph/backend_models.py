@@ -106,7 +106,7 @@ def sandwich(case: Case, rng: np.random.Generator) -> tuple[ModelProto, dict[str
     """The model with its float inputs made by linear layers, and its float outputs read by some; and what to feed it.
 
     The layers have zeros along the axes between, so that channels may leave through the model if it lets them. Other
-    inputs become constants. ``None`` where nothing comes in or nothing goes out.
+    inputs become constants, and some sizes are declared dynamic. ``None`` where nothing comes in or nothing goes out.
     """
     model, result = case.model(), case.model()
     feeds = case.feeds(model)
@@ -139,26 +139,7 @@ def sandwich(case: Case, rng: np.random.Generator) -> tuple[ModelProto, dict[str
             read = True
     layers.insert()
     kept = {value.name: feeds[value.name] for value in inputs(result) if value.name in feeds} | layers.feeds
-    if not takes_other_sizes(result, kept):
-        for value in inputs(result):
-            if value.name in layers.feeds:
-                shape = layers.feeds[value.name].shape
-                value.CopyFrom(helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, shape))
     return (result, kept) if made and read else None
-
-
-def takes_other_sizes(model: ModelProto, feeds: dict[str, Any]) -> bool:
-    """Whether the model runs with dynamic axes twice as long, too."""
-    longer = dict(feeds)
-    for value in inputs(model):
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if not dim.HasField("dim_value"):
-                longer[value.name] = np.concatenate([longer[value.name]] * 2, axis)
-    try:
-        run(model, longer)
-    except CannotRun:
-        return False
-    return True
 
 
 class _Layers:

