@@ -40,15 +40,16 @@ def read_certificate(path: Path, sha256: str) -> dict[str, Any]:
     return _read(path, "certificate of compress shrink", figures)[1]
 
 
-def read_bench(path: Path, model: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Results of ``compress bench``: all of them, with file names for paths, and one row per measurement.
+def read_bench(path: Path, model: str, sha256: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Results of ``compress bench``: all of them, with file names for paths, and one row per latency.
 
     Args:
         path: of the file.
-        model: file name of its candidate, since measurements do not hold the model's hash.
+        model: file name of its candidate.
+        sha256: of the same file.
 
     Raises:
-        UserError: it is no such file, or about a file of another name.
+        UserError: it is no such file, or about another model.
     """
 
     def rows(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -59,6 +60,10 @@ def read_bench(path: Path, model: str) -> tuple[dict[str, Any], list[dict[str, A
                 settings[side] = settings[side] and PurePath(settings[side]).name
             if settings["candidate"] != model:
                 raise UserError(f"{path} is about {settings['candidate']}, not {model}")
+            if settings["files"]["candidate"]["sha256"] != sha256:
+                raise UserError(f"{path} is about another {model}: measure this one again")
+            if settings["mode"] != "latency":
+                continue
             comparison = result["comparison"]
             found.append(
                 {

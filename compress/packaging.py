@@ -150,7 +150,7 @@ def _evidence(path: Path, folder: Path, options: Options) -> dict[str, Any]:
     if options.verification is not None:
         found["verification"] = read_verification(options.verification, sha256)
     if options.bench is not None:
-        results, found["latency"] = read_bench(options.bench, path.name)
+        results, found["latency"] = read_bench(options.bench, path.name, sha256)
         write_text(folder / BENCH, json.dumps(results, allow_nan=False) + "\n")
     return found
 

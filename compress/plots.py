@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from compress.files import atomic
+from compress.profiling import Profiles
 from compress.tables import batch
 from runtime import BenchResult
 
 BEFORE, AFTER = "#b8c4ce", "#1f6f8b"
+SHOWN = 7  # kinds of operators
 Widths = Mapping[str, tuple[int, int]]
 
 
@@ -22,6 +26,36 @@ def latency_plot(results: Sequence[BenchResult], path: Path) -> None:
     panels = figure.subplots(1, len(results), squeeze=False)
     for axes, result in zip(panels[0], results, strict=True):
         latencies(axes, result)
+    _save(figure, path)
+
+
+def profile_plot(profiles: Profiles, path: Path) -> None:
+    """Time per kind of operator, and per layer with the rate it runs at, before and after."""
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    panels = figure.subplot_mosaic([["time", "kinds"], ["rate", "kinds"]], width_ratios=(5, 2), height_ratios=(3, 2))
+    top, bottom, right = panels["time"], panels["rate"], panels["kinds"]
+    found = profiles.layers
+    sides = [("before", BEFORE), ("after", AFTER)][-len(profiles.both) :]
+    for number, (side, colour) in enumerate(sides):
+        ops = [getattr(layer, side) for layer in found]
+        places = [place + 0.4 * number for place in range(len(ops))]
+        top.bar(places, [1e3 * op.seconds if op else 0 for op in ops], 0.4, color=colour, label=side)
+        bottom.plot(places, [profiles.rate(op) * 1e-9 if op else math.nan for op in ops], ".", color=colour, label=side)
+    bottom.axhline(profiles.roof.macs * 1e-9, color="black", linewidth=0.8, label="peak of this machine")
+    top.set_ylabel("ms")
+    top.set_title("convolutions and matrix products, from input to output")
+    bottom.set_ylabel("GMAC/s")
+    bottom.set_ylim(bottom=0)
+    kinds = profiles.kinds[:SHOWN][::-1]
+    for number, (side, colour) in enumerate(sides):
+        seconds = [1e3 * kind.seconds[side == "after"] for kind in kinds]
+        right.barh([place - 0.4 * number for place in range(len(kinds))], seconds, 0.4, color=colour, label=side)
+    right.set_yticks(range(len(kinds)), [kind.name + " (moves data)" * kind.moves for kind in kinds])
+    right.set_xlabel("ms")
+    right.set_title("all operators of a kind")
+    for axes in (top, bottom):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False)
     _save(figure, path)
 
 
@@ -79,4 +113,4 @@ def _save(figure: Figure, path: Path) -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=130, bbox_inches="tight", format="png")
+        figure.savefig(temporary, dpi=130, bbox_inches="tight", format="svg" if path.suffix == ".svg" else "png")

@@ -4,7 +4,7 @@ from runtime.accuracy import Accuracy, PairedAccuracy, accuracy, paired_accuracy
 from runtime.bench import BenchResult, bench
 from runtime.cases import random_cases
 from runtime.differences import Differences, compare
-from runtime.environment import channel_block, environment
+from runtime.environment import environment
 from runtime.errors import SessionError
 from runtime.feeds import batch_size, random_feeds, real_feeds
 from runtime.measure import Plan, Samples, measure
@@ -35,7 +35,6 @@ __all__ = [
     "accuracy",
     "batch_size",
     "bench",
-    "channel_block",
     "compare",
     "compare_times",
     "environment",

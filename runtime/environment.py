@@ -37,14 +37,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-def channel_block() -> int:
-    """Channels that onnxruntime's convolution kernels take at a time here; other widths run in slower kernels.
-
-    MLAS keeps 16 floats in a register with AVX-512 and 8 without it.
-    """
-    return 16 if "avx512f" in _cpu().get("flags", "").split() else 8
-
-
 def resident_bytes() -> int | None:
     """Memory of this process now, in bytes; None where the system has no /proc."""
     try:
@@ -52,6 +44,16 @@ def resident_bytes() -> int | None:
     except OSError:
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process ever had, in bytes; None where the system has no /proc."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return 1024 * int(fields["VmHWM"].split()[0]) if "VmHWM" in fields else None
 
 
 def _cpu() -> dict[str, str]:

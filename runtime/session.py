@@ -163,10 +163,15 @@ class Session:
         return SessionError(f"{self.name} does not run on these inputs: {one_line(str(error))}")
 
 
-def open_session(model: Path | bytes, settings: Settings | None = None) -> Session:
+def open_session(model: Path | bytes, settings: Settings | None = None, *, trace: Path | None = None) -> Session:
     """Open an ONNX file, or one in memory.
 
     Worker threads stop spinning when a run ends, so that an idle session takes no time from another one.
+
+    Args:
+        model: the file, or its content.
+        settings: how it is run.
+        trace: what the name of onnxruntime's profile begins with, if it shall write one; that slows runs down.
 
     Raises:
         SessionError: the file is missing, empty, cut short or not ONNX; it is too new for the installed
@@ -179,7 +184,7 @@ def open_session(model: Path | bytes, settings: Settings | None = None) -> Sessi
     try:
         ort = onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model),
-            _session_options(settings),
+            _session_options(settings, trace),
             providers=_providers(settings),
             enable_fallback=0,
         )
@@ -199,8 +204,10 @@ def open_session(model: Path | bytes, settings: Settings | None = None) -> Sessi
     return Session(name, settings, wanted, nodes, _values(ort.get_inputs()), _values(ort.get_outputs()), ort)
 
 
-def _session_options(settings: Settings) -> Any:
+def _session_options(settings: Settings, trace: Path | None) -> Any:
     options = onnxruntime.SessionOptions()
+    if trace is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(trace)
     options.log_severity_level = 4  # what fails is raised as well, and said once is enough
     options.intra_op_num_threads = settings.threads or 0
     options.graph_optimization_level = _LEVELS[settings.optimisation]

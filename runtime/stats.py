@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,7 @@ class Summary:
         percentiles: those that the number of runs supports, such as ``{"p90": 0.002}``.
         spread: interquartile range / median.
         stability: ``stable``, ``noisy`` (spread over 10 %) or ``unusable`` (over 25 %).
+        reason: why it is not stable, in words; empty if it is.
     """
 
     runs: int
@@ -62,6 +63,7 @@ class Summary:
     percentiles: dict[str, float]
     spread: float
     stability: Stability
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,19 +81,33 @@ class Comparison:
     verdict: Verdict
 
 
-def summarise(times: Times) -> Summary:
-    """Describe latencies [n], n >= 1. No sample is ever dropped."""
-    quarter, median, three_quarters = (float(q) for q in np.quantile(times, (0.25, 0.5, 0.75)))
-    spread = (three_quarters - quarter) / median
+def summarise(times: Times, rounds: NDArray[np.int64] | None = None) -> Summary:
+    """Describe latencies [n], n >= 1, taken in ``rounds`` [n]. No sample is ever dropped."""
+    spread = _spread(times)
+    stability: Stability = "unusable" if spread > UNUSABLE else "noisy" if spread > NOISY else "stable"
     return Summary(
         runs=len(times),
-        median=median,
+        median=float(np.median(times)),
         mean=float(times.mean()),
         minimum=float(times.min()),
         percentiles=percentiles(times),
         spread=spread,
-        stability="unusable" if spread > UNUSABLE else "noisy" if spread > NOISY else "stable",
+        stability=stability,
+        reason="" if stability == "stable" else _reason(times, np.zeros(len(times)) if rounds is None else rounds),
     )
+
+
+def _spread(times: Times) -> float:
+    quarter, median, three_quarters = np.quantile(times, (0.25, 0.5, 0.75))
+    return float((three_quarters - quarter) / median)
+
+
+def _reason(times: Times, rounds: NDArray[Any]) -> str:
+    """Whether the speed changes from round to round, or within one."""
+    each = [times[rounds == number] for number in np.unique(rounds)]
+    between, within = _spread(np.array([np.median(part) for part in each])), np.median([_spread(part) for part in each])
+    cause = "from round to round: clock or load change" if between > within else "from run to run: the cores are shared"
+    return f"the middle half of its runs spans {_spread(times):.0%} of the median, mostly {cause}"
 
 
 def percentiles(times: Times) -> dict[str, float]:

@@ -82,7 +82,8 @@ def test_deployment_needs_no_torch(tmp_path: Path) -> None:
         "verify slim.onnx --against net.onnx --data digits",
         "package slim.onnx -o bundle --data digits",
         "verify bundle",
-        "bench slim.onnx --seconds 0.1 --plot latency.png",
+        "bench slim.onnx --against net.onnx --seconds 0.1 --profile --plot latency.svg",
+        "report bundle -o page.html",
     ]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *commands], cwd=tmp_path, capture_output=True, text=True

@@ -1,6 +1,6 @@
 """Labelled images by name. Importing this needs neither torch nor torchvision."""
 
-from compress.data import digits, imagefolder, torchvision_sets  # noqa: F401  (each registers its data sets)
+from compress.data import cifar, digits, fashion_mnist, imagefolder  # noqa: F401  (each registers its data sets)
 from compress.data.folder_images import FolderImages
 from compress.data.images import Images
 from compress.data.loading import load

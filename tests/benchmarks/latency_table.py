@@ -1,8 +1,8 @@
 """MACs promise, latency keeps: how much of what pruning removes is gained?
 
-``python -m tests.benchmarks.latency_table`` prunes torchvision networks at random to fractions of their MACs, shrinks them
-with and without ``--align auto``, and times each against the whole network, all by the command line. What is done stays
-in a folder, so that a run that was interrupted goes on where it stopped.
+``python -m tests.benchmarks.latency_table`` prunes torchvision networks at random to fractions of their MACs, shrinks
+them with and without ``--align auto``, and times each against the whole network, all by the command line. What is done
+stays in a folder, so that a run that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ OMP_NUM_THREADS=1 python -m tests.benchmarks.latency_table
 ```
 
 Networks with random weights at 224x224, pruned by `compress prune --criterion random --macs F`, shrunk by
-`compress shrink` without alignment and with `--align auto`, and timed by `compress bench` against the whole network. Both
-columns are fractions of the whole network: of its MACs, and of its latency, which is 1 / speedup with its 95 % interval.
+`compress shrink` without alignment and with `--align auto`, and timed by `compress bench` against the whole network.
+Columns are fractions of the whole network: of its MACs, and of its latency: 1 / speedup, with its 95 % interval.
 
 ## Measured
 """

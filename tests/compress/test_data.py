@@ -82,22 +82,50 @@ def test_cifar10_has_the_right_way_up(real: Path) -> None:
     assert test.labels.tolist() == batch[b"labels"]
 
 
-def test_cifar100_is_read_in_the_original_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.datasets import cifar
-
-    monkeypatch.setattr(cifar, "check_integrity", lambda *_: True)  # no real file to take the checksum of
-    names = list(load("cifar100", tmp_path).spec.class_names)
-    folder = tmp_path / "cifar-100-python"
-    folder.mkdir()
-    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names}))
+def cifar100(folder: Path, **content: object) -> Path:
+    """CIFAR-100 of 200 images, or of other ``content``, as Python 3 pickles it."""
+    place = folder / "cifar-100-python"
+    place.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (200, 3072), dtype=np.uint8)
     for part in ("train", "test"):
-        (folder / part).write_bytes(pickle.dumps({"data": pixels, "fine_labels": [i % 100 for i in range(200)]}))
-    data = load("cifar100", tmp_path, validation=0.5)
+        labels = [i % 100 for i in range(200)]
+        (place / part).write_bytes(pickle.dumps({"data": pixels, "fine_labels": labels} | content))
+    return folder
+
+
+def test_cifar100_is_read_in_the_original_form(tmp_path: Path) -> None:
+    data = load("cifar100", cifar100(tmp_path), validation=0.5)
+    names = list(data.spec.class_names)
     assert len(names) == 100 and names == sorted(names)
     assert len(data.train) == len(data.validation) == 100
     assert isinstance(data.test, Images)
-    assert (data.test.images.reshape(200, -1) == pixels).all()
+    batch = pickle.loads((tmp_path / "cifar-100-python/test").read_bytes())
+    assert (data.test.images.reshape(200, -1) == batch["data"]).all()
+    assert data.test.labels.tolist() == batch["fine_labels"]
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
+    cifar100(tmp_path, extra=Trap(tmp_path / "sprung"))
+    with pytest.raises(UserError, match=r"cifar100 in .* is damaged"):
+        _ = load("cifar100", tmp_path).test
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("content", [{"data": np.zeros((9, 3072), np.uint8)}, {"data": "text"}, {"fine_labels": None}])
+def test_damaged_batches_give_one_clear_line(tmp_path: Path, content: dict[str, object]) -> None:
+    with pytest.raises(UserError) as caught:
+        _ = load("cifar100", cifar100(tmp_path, **content)).test
+    assert "\n" not in str(caught.value)
 
 
 # Splits
@@ -269,12 +297,6 @@ def test_missing_files_give_one_clear_line(name: str, tmp_path: Path) -> None:
 def test_unknown_names_give_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown data set 'cifar-10'; did you mean 'cifar10'"):
         load("cifar-10")
-
-
-def test_torchvision_is_asked_for_only_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(UserError, match="pip install torchvision"):
-        _ = load("cifar10", tmp_path).test
 
 
 def test_anybodys_function_is_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,3 +163,13 @@ def test_stability_is_about_the_bulk_and_not_about_one_spike():
 def test_the_sign_test_is_the_exact_binomial_test(one, other):
     expected = binomtest(one, one + other).pvalue if one + other else 1.0
     assert sign_test(one, other) == pytest.approx(expected, rel=1e-9, abs=1e-15)
+
+
+def test_an_unstable_measurement_has_a_reason():
+    rng, rounds = np.random.default_rng(0), np.repeat(np.arange(10), 50)
+    within = np.exp(rng.normal(0, 0.2, 500))
+    between = np.exp(0.3 * np.linspace(-1, 1, 10)[rounds] + rng.normal(0, 0.01, 500))
+    assert "from run to run" in summarise(within, rounds).reason
+    assert "from round to round" in summarise(between, rounds).reason
+    assert summarise(np.exp(rng.normal(0, 0.01, 500)), rounds).reason == ""
+    assert "from run to run" in summarise(within).reason

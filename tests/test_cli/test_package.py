@@ -198,6 +198,13 @@ def test_bad_wishes(options: str, expected: str, here: Path, cli: Cli, refused: 
     assert re.search(expected, message := refused(f"package net.onnx {options}")), message
 
 
+def test_a_measurement_of_another_model_of_the_same_name(here: Path, cli: Cli, refused: Callable[[str], str]) -> None:
+    (here / "old").mkdir()
+    (here / "old/net.onnx").write_bytes((here / "other.onnx").read_bytes())
+    assert cli("bench old/net.onnx --seconds 0.1 --json bench.json").status == 0
+    assert "another net.onnx" in refused("package net.onnx -o bundle --bench bench.json")
+
+
 @pytest.mark.parametrize("source", ["missing.onnx", "empty.onnx", "truncated.onnx", "text.onnx", "folder"])
 def test_bad_models(source: str, refused: Callable[[str], str]) -> None:
     assert source in refused(f"package {source} -o bundle")

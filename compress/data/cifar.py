@@ -1,7 +1,8 @@
-"""Small image sets that torchvision knows how to read; never downloaded."""
+"""CIFAR-10 and CIFAR-100 as their authors publish them for Python: pickled batches; never downloaded."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,14 @@ pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose
 skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
 tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
-FASHION_CLASSES = """
-T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle-boot
-"""
+
+# What a pickled numpy array names, in old and new versions of numpy.
+_ALLOWED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+}
 
 
 @DATA.register("cifar10")
@@ -46,8 +52,8 @@ def cifar10(data_dir: Path | None) -> Source:
         std=(0.229, 0.224, 0.225),
         augment="crop-flip",
     )
-    needs = "cifar-10-batches-py/ with data_batch_1..5, test_batch and batches.meta"
-    return _source(spec, "CIFAR10", data_dir, needs)
+    batches = [f"data_batch_{number}" for number in range(1, 6)]
+    return _source(spec, data_dir, "cifar-10-batches-py", batches, ["test_batch"], b"labels")
 
 
 @DATA.register("cifar100")
@@ -62,45 +68,39 @@ def cifar100(data_dir: Path | None) -> Source:
         std=(0.2673, 0.2564, 0.2762),
         augment="crop-flip",
     )
-    return _source(spec, "CIFAR100", data_dir, "cifar-100-python/ with train, test and meta")
+    return _source(spec, data_dir, "cifar-100-python", ["train"], ["test"], b"fine_labels")
 
 
-@DATA.register("fashion-mnist")
-def fashion_mnist(data_dir: Path | None) -> Source:
-    """Fashion-MNIST (Xiao et al. 2017): 60,000 + 10,000 grey images of 28x28 in ten classes."""
-    spec = Spec(
-        name="fashion-mnist",
-        shape=(1, 28, 28),
-        classes=10,
-        class_names=tuple(FASHION_CLASSES.split()),
-        mean=(0.2860,),
-        std=(0.3530,),
-        augment="crop-flip",
-    )
-    needs = "FashionMNIST/raw/ with {train,t10k}-{images-idx3,labels-idx1}-ubyte"
-    return _source(spec, "FashionMNIST", data_dir, needs)
-
-
-def _source(spec: Spec, dataset: str, data_dir: Path | None, needs: str) -> Source:
-    """The torchvision data set of class ``dataset`` in ``data_dir``, which must contain ``needs``."""
+def _source(spec: Spec, data_dir: Path | None, name: str, train: list[str], test: list[str], labels: bytes) -> Source:
+    needs = f"{name}/ with {', '.join([*train, *test])}"
     if data_dir is None:
         raise UserError(f"{spec.name} needs --data-dir: the folder that contains {needs}")
 
-    def read(*, train: bool) -> Images:
+    def read(files: list[str]) -> Images:
         try:
-            from torchvision import datasets
-        except ImportError as error:
-            raise UserError(f"{spec.name} is read with torchvision: pip install torchvision") from error
-        try:
-            return _images(getattr(datasets, dataset)(data_dir, train=train, download=False))
-        except RuntimeError as error:  # how torchvision reports missing files and wrong checksums
-            missing = f"no {spec.name} in {data_dir}, or it is damaged"
+            batches = [_unpickle(data_dir / name / file) for file in files]
+            pixels = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, *spec.shape)
+            return Images(pixels, np.concatenate([batch[labels] for batch in batches]).astype(np.int64))
+        except OSError as error:
+            missing = f"no {spec.name} in {data_dir} ({error.filename}: {error.strerror})"
             raise UserError(f"{missing}: the folder must contain {needs}") from error
+        except Exception as error:  # a damaged pickle raises almost anything
+            raise UserError(f"{spec.name} in {data_dir} is damaged: unpack {needs} again") from error
 
-    return Source(spec, train=lambda: read(train=True), test=lambda: read(train=False))
+    return Source(spec, train=lambda: read(train), test=lambda: read(test))
 
 
-def _images(dataset: Any) -> Images:
-    pixels = np.asarray(dataset.data)  # grey [N, H, W] or colour [N, H, W, 3]
-    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
-    return Images(np.ascontiguousarray(pixels), np.asarray(dataset.targets, dtype=np.int64))
+class _Unpickler(pickle.Unpickler):
+    """Makes arrays and plain values, and runs nothing else that a file may name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} has no place in a data set")
+        return super().find_class(module, name)
+
+
+def _unpickle(path: Path) -> dict[bytes, Any]:
+    """A batch by Python 2 or 3, keys as bytes."""
+    with path.open("rb") as file:
+        content = _Unpickler(file, encoding="bytes").load()
+    return {key if isinstance(key, bytes) else key.encode(): value for key, value in content.items()}
