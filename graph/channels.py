@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from graph.planes import Axis, Plane
-from graph.trace import Trace
+from graph.trace import Ids, Trace
 
 Labels = NDArray[np.int64]
 
@@ -101,7 +101,7 @@ class _Joins:
             varying = [(site, axis) for axis in self.trace.varying(site)]
             able = [axis for axis in varying if self.planes[axis].gone.any()]
             if len(varying) > 1 and able:
-                self.join_ids(max(able, key=lambda axis: ids.shape[axis[1]]))
+                self.join_ids(max(able, key=lambda axis: _rank(ids, axis[1])))
 
     def groups(self) -> None:
         for groups in self.trace.groups:
@@ -117,6 +117,12 @@ class _Joins:
     def components(self) -> Labels:
         """The channel of every hyperplane."""
         return _components(self.left, self.right, self.count)[: int(self.starts[-1])]
+
+
+def _rank(ids: Ids, axis: int) -> tuple[int, int]:
+    """How many different ids lie along an axis, and if in doubt how near each other: the same in any order of axes."""
+    line = ids[tuple(slice(None) if place == axis else 0 for place in range(ids.ndim))]
+    return np.unique(line).size, -abs(int(line[1]) - int(line[0]))
 
 
 def _components(left: list[Labels], right: list[Labels], count: int) -> Labels:

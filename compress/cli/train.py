@@ -17,16 +17,20 @@ if TYPE_CHECKING:
 
 MODEL_HELP = "vgg19, resnet20, densenet40, ..., torchvision:NAME or module:callable."
 METHOD_HELP = (
-    "proximal-slimming, proximal-gradient, network-slimming, variational-slimming (no penalty but its own) or sgd."
+    "proximal-slimming, proximal-gradient, network-slimming, variational-slimming (no penalty but its own): BatchNorm "
+    "scales. group-slimming, orthoreg, feature-flow, fggp-groups, gradual-magnitude-groups: coupled channel groups, of "
+    "any model. fggp, fggp-erk, granet, gradual-magnitude: single weights. sgd: dense."
 )
 PENALTY_HELP = (
     "What pulls the scales to zero: l1, elastic-net, mcp, scad, tl1, log-sum, lp or l0; "
     "with a shape as in mcp:edge=0.5, scad:edge=1,a=3.7, lp:p=2/3."
 )
 STRENGTH_HELP = "Of the penalty; auto finds it so that the target is met."
+WARMUP_HELP = "Of the steps, in which a given strength grows to its value."
 TARGET_HELP = "Fraction of the channels to become zero."
 FLOOR_HELP = "Fraction of each layer's channels that the target leaves alive; one channel at least."
 PATH_HELP = "Growing strengths to train with in turn, each from the weights before, in RUN/1, RUN/2, ..."
+MIX_HELP = "Mix the images of a batch with one another, and their labels."
 LIMIT_HELP = "Only so many training images, for a quick trial."
 CONFIG_HELP = "Defaults; options given here override it."
 
@@ -41,6 +45,7 @@ def train(
     penalty: Annotated[str | None, typer.Option(metavar="P[:SHAPE=X]", help=PENALTY_HELP)] = None,
     strength: Annotated[str | None, typer.Option(metavar="auto|X", help=STRENGTH_HELP)] = None,
     path: Annotated[str | None, typer.Option(metavar="X,Y,...", help=PATH_HELP)] = None,
+    warmup: Annotated[float | None, typer.Option(metavar="FRACTION", help=WARMUP_HELP)] = None,
     beta: Annotated[float | None, typer.Option(help="Coupling of the scales and their copies.")] = None,
     target: Annotated[float | None, typer.Option(metavar="SPARSITY", help=TARGET_HELP)] = None,
     floor: Annotated[float | None, typer.Option(metavar="FRACTION", help=FLOOR_HELP)] = None,
@@ -54,6 +59,7 @@ def train(
     init: Annotated[Path | None, typer.Option(metavar="CHECKPOINT", help="Weights to start from.")] = None,
     device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="Where to train.")] = None,
     precision: Annotated[str | None, typer.Option(metavar="fp32|bf16", help="bf16 trains under autocast.")] = None,
+    mix: Annotated[str | None, typer.Option(metavar="none|mixup|cutmix|both", help=MIX_HELP)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, order and augmentation.")] = None,
     train_limit: Annotated[int | None, typer.Option(min=2, help=LIMIT_HELP)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch of RUN.")] = False,
@@ -67,10 +73,10 @@ def train(
     """
     given = {
         "model": model, "data": data, "data_dir": data_dir, "method": method, "penalty": penalty,
-        "strength": _strength(strength), "beta": beta, "target": target, "floor": floor,
+        "strength": _strength(strength), "warmup": warmup, "beta": beta, "target": target, "floor": floor,
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "nesterov": nesterov,
         "weight_decay": weight_decay, "schedule": schedule, "init": init, "device": device,
-        "precision": precision, "seed": seed, "train_limit": train_limit, "out": folder,
+        "precision": precision, "seed": seed, "mix": mix, "train_limit": train_limit, "out": folder,
     }  # fmt: skip
     strengths = _strengths(path, strength)
     if config is None and resume:

@@ -1,13 +1,31 @@
 """Compression methods: each turns training into exact zeros, and the training loop knows none by name."""
 
-from compress.methods import network_slimming, proximal_gradient, proximal_slimming, sgd, variational_slimming
+from compress.methods import (
+    feature_flow,
+    fggp,
+    gradual,
+    granet,
+    group_slimming,
+    network_slimming,
+    orthoreg,
+    proximal_gradient,
+    proximal_slimming,
+    sgd,
+    variational_slimming,
+)
 from compress.methods.base import METHODS, Method, Plan
 
 __all__ = [
     "METHODS",
     "Method",
     "Plan",
+    "feature_flow",
+    "fggp",
+    "gradual",
+    "granet",
+    "group_slimming",
     "network_slimming",
+    "orthoreg",
     "proximal_gradient",
     "proximal_slimming",
     "sgd",

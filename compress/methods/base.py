@@ -9,7 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.coupling import coupling
+from compress.errors import UserError
+from compress.methods.groups import Groups
 from compress.methods.scales import Scales
+from compress.methods.units import Units
 from compress.penalties import Penalty
 from compress.registry import Registry
 
@@ -21,10 +25,12 @@ class Plan:
     Attributes:
         penalty: makes the penalty of a given strength.
         strength: weight lambda of the penalty, or None: the method finds one that meets the target.
-        target: fraction of all BatchNorm channels to end at zero.
+        shape: (C, H, W) of an image.
+        target: fraction of all units (BatchNorm channels, or what the method works on) to end at zero.
         steps: optimiser steps in the whole training.
         rate: learning rate of a step, counted from 0.
-        floor: fraction of every layer's channels that the target leaves alive; one channel at least.
+        floor: fraction of every family's units (of a layer's channels) that the target leaves alive; one at least.
+        warmup: fraction of the steps in which a given strength grows to its value.
         beta: coupling of a method that splits variables.
         fresh: the model starts from random weights, not from a checkpoint.
         seed: of all that is random.
@@ -32,10 +38,12 @@ class Plan:
 
     penalty: Callable[[float], Penalty]
     strength: float | None
+    shape: tuple[int, int, int]
     target: float
     steps: int
     rate: Callable[[int], float]
     floor: float = 0.05
+    warmup: float = 0.0
     beta: float = 100.0
     fresh: bool = True
     seed: int = 0
@@ -44,6 +52,11 @@ class Plan:
     def highest_rate(self) -> float:
         """Largest learning rate of any step."""
         return max(map(self.rate, range(self.steps)))
+
+    def warmed(self, strength: float, step: int) -> float:
+        """``strength`` as it is in a step, counted from 1: it grows linearly."""
+        ramp = self.warmup * self.steps
+        return strength * min(1.0, step / ramp) if ramp else strength
 
 
 class Method:
@@ -57,7 +70,11 @@ class Method:
         """Begin a training of ``model`` by ``optimizer``."""
         self.optimizer = optimizer
         self.plan = plan
-        self.scales = Scales(model, plan.floor)
+        self.units = self.find(model)
+
+    def find(self, model: nn.Module) -> Units:
+        """What the method makes zero or leaves alive; here the channels of all BatchNorm layers, if there are any."""
+        return Scales(model, self.plan.floor)
 
     def loss_terms(self, model: nn.Module, features: Tensor) -> Tensor | float:
         """Scalar to be added to the loss of a batch, whose outputs are ``features``."""
@@ -70,8 +87,8 @@ class Method:
         """Change the weights, after the optimiser's step with learning rate ``lr``."""
 
     def zeros(self) -> dict[str, Tensor]:
-        """Channels that are zero, or will be after ``finish``: a bool mask [channels] per BatchNorm name."""
-        return self.scales.by_layer((self.scales.gamma() == 0) & (self.scales.shift() == 0))
+        """Units that are zero, or will be after ``finish``: a bool mask [units] per family's name."""
+        return self.units.by_family(self.units.zero())
 
     def finish(self) -> bool:
         """Write the zeros into the model; True if that changed any weight."""
@@ -91,6 +108,50 @@ class Method:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state``."""
+
+
+class OnScales(Method):
+    """A method that works on the scales of BatchNorm layers."""
+
+    def find(self, model: nn.Module) -> Scales:
+        """The scales, which start at 0.5 in a fresh model.
+
+        Raises:
+            UserError: there are none.
+        """
+        scales = Scales(model, self.plan.floor)
+        scales.require()
+        if self.plan.fresh:
+            scales.reset()
+        return scales
+
+    @property
+    def scales(self) -> Scales:
+        """The units."""
+        assert isinstance(self.units, Scales)
+        return self.units
+
+
+class OnGroups(Method):
+    """A method that works on the coupled channel groups of any model."""
+
+    def find(self, model: nn.Module) -> Groups:
+        """The coupled groups.
+
+        Raises:
+            ModelError: torch cannot export the model.
+            UserError: there are none.
+        """
+        groups = Groups(coupling(model, self.plan.shape), self.plan.floor)
+        if not len(groups):
+            raise UserError("no channel of the model may go: compress inspect its export to see what holds them")
+        return groups
+
+    @property
+    def groups(self) -> Groups:
+        """The units."""
+        assert isinstance(self.units, Groups)
+        return self.units
 
 
 METHODS: Registry[type[Method]] = Registry("method")

@@ -6,17 +6,19 @@ Slimming: Bui, Park, Zhang, Qi and Xin, "Improving Network Slimming with Nonconv
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from compress.errors import UserError
-from compress.methods.base import METHODS, Method, Plan
+from compress.methods.base import METHODS, OnScales, Plan
 
 AUTO = 1e-4  # the authors' strength for VGG; DenseNet-40 and ResNet-164 got 1e-5
 
 
 @METHODS.register("network-slimming")
-class NetworkSlimming(Method):
+class NetworkSlimming(OnScales):
     """Subgradient of the penalty on every BatchNorm scale, then one global threshold.
 
     The subgradient is added to the gradient after the backward pass, so it also enters the momentum. Scales
@@ -32,11 +34,9 @@ class NetworkSlimming(Method):
             UserError: the model has no scales, the penalty is refused, or it has no slope at any of the scales.
         """
         super().setup(model, optimizer, plan)
-        self.scales.require()
-        if plan.fresh:
-            self.scales.reset()
         self.penalty = plan.penalty(AUTO if plan.strength is None else plan.strength)
         self.penalty.check(plan.highest_rate)
+        self.step = 0
         gamma = self.scales.gamma()
         if self.penalty.strength > 0 and gamma.any() and not self.penalty.subgradient(gamma).any():
             raise UserError(
@@ -47,7 +47,9 @@ class NetworkSlimming(Method):
     @torch.no_grad()
     def after_backward(self) -> None:
         """Add the subgradient to the gradient of every scale."""
-        slopes = self.scales.by_layer(self.penalty.subgradient(self.scales.gamma()))
+        self.step += 1
+        penalty = self.plan.penalty(self.plan.warmed(self.penalty.strength, self.step))
+        slopes = self.scales.by_family(penalty.subgradient(self.scales.gamma()))
         for name, layer in self.scales.layers.items():
             if layer.weight.grad is not None:
                 layer.weight.grad.add_(slopes[name])
@@ -61,6 +63,14 @@ class NetworkSlimming(Method):
     def figures(self) -> dict[str, float]:
         """The strength, and the mean |gamma| that it works on."""
         return {"strength": self.penalty.strength, "scale": self.scales.gamma().abs().mean().item()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of steps, for the warm-up of the strength."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state``."""
+        self.step = state["step"]
 
     def reached_by(self) -> str:
         """Always by the threshold."""

@@ -6,17 +6,53 @@ and its code; the algorithm is that of Daubechies, Defrise and De Mol (Comm. Pur
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from compress.methods.base import METHODS
+from compress.methods.base import METHODS, OnScales
 from compress.methods.proximal import Proximal
 
 
+class Thresholding(Proximal):
+    """The prox on the magnitudes of all units, after the optimiser's step.
+
+    No family loses its last unit, and with a target no more units go than it asks for: the others are left as the
+    optimiser's step made them.
+    """
+
+    @property
+    def sparse(self) -> Tensor:
+        """The magnitudes."""
+        return self.units.magnitude()
+
+    @property
+    def dense(self) -> Tensor:
+        """The magnitudes."""
+        return self.units.magnitude()
+
+    def drift(self, lr: float) -> float:
+        """The step of the prox, which takes that times the slope off a magnitude."""
+        return self.proximal_step(lr)
+
+    def move(self, lr: float) -> None:
+        """The prox, where it applies."""
+        before = self.units.magnitude()
+        after = self.penalty.prox(before, self.proximal_step(lr))
+        zero = after == 0
+        if self.kept is None:
+            stays = zero & ~self.units.unemptied(zero, before)
+        else:
+            stays = self.kept | (zero & ~self._among_smallest(before.masked_fill(~zero | self.kept, torch.inf)))
+        after = torch.where(stays, before, after)
+        self.units.scale(torch.where(before > 0, after / before, 1))
+
+    def _among_smallest(self, size: Tensor) -> Tensor:
+        """Mask [units, bool] of the smallest of ``size``, as many as the target asks for."""
+        return size <= size.kthvalue(self._count).values if self._count else torch.zeros_like(size, dtype=torch.bool)
+
+
 @METHODS.register("proximal-gradient")
-class ProximalGradient(Proximal):
+class ProximalGradient(OnScales, Thresholding):
     """gamma <- prox(gamma - lr grad L, step lr), for any penalty.
 
     As in the source the scales have no momentum: with momentum m a gradient counts 1 / (1 - m) times, but the prox
@@ -30,44 +66,16 @@ class ProximalGradient(Proximal):
     def begin(self) -> None:
         """Take momentum and weight decay from the scales."""
         _without_momentum(self.optimizer, [layer.weight for layer in self.scales.layers.values()])
-        self.last = self.scales.gamma()  # of each scale, the last value that was not zero
-
-    @property
-    def sparse(self) -> Tensor:
-        """Gamma."""
-        return self.scales.gamma()
-
-    @property
-    def dense(self) -> Tensor:
-        """Gamma, or its last value that was not zero."""
-        return self.last if self.mask is None else self.scales.gamma()
 
     def proximal_step(self, lr: float) -> float:
         """The learning rate."""
         return lr
 
-    def drift(self, lr: float) -> float:
-        """The learning rate: the prox takes lr times the slope off a scale."""
-        return lr
-
     def move(self, lr: float) -> None:
-        """The prox, after the optimiser's step on the scales."""
-        stepped, shift = self.scales.gamma(), self.scales.shift()
-        gamma = self.penalty.prox(stepped, lr)
-        if self.kept is not None:
-            gamma = torch.where(self.kept, stepped, gamma)
-        zero = gamma == 0
-        self.last = torch.where(zero, self.last, gamma)
-        self.scales.write(gamma, torch.where(zero, self.penalty.prox(shift, lr), shift))
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that changes from step to step."""
-        return {**super().state_dict(), "last": self.last}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state``."""
-        super().load_state_dict(state)
-        self.last = state["last"].to(self.last.device)
+        """The prox on the scales, and on the shifts of those that are zero."""
+        super().move(lr)
+        gamma, shift = self.scales.gamma(), self.scales.shift()
+        self.scales.write(gamma, torch.where(gamma == 0, self.penalty.prox(shift, lr), shift))
 
 
 def _without_momentum(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compress.methods.base import METHODS
+from compress.methods.base import METHODS, OnScales
 from compress.methods.proximal import Proximal
 from compress.penalties import Penalty
 
@@ -52,7 +52,7 @@ def palm_drift(lr: float, beta: float) -> float:
 
 
 @METHODS.register("proximal-slimming")
-class ProximalSlimming(Proximal):
+class ProximalSlimming(OnScales, Proximal):
     """The authors' algorithm, for a strength that is given or steered, and for any penalty.
 
     A channel is zero where xi == 0; its gamma is then small but rarely exact zero, so `finish` writes the

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.methods.base import METHODS, Method, Plan
+from compress.methods.base import METHODS, OnScales, Plan
 
 PRIOR = 0.01  # standard deviation of the prior, and first sigma
 INSIGNIFICANT = 2 * PRIOR
@@ -22,7 +22,7 @@ AUTO = 1e-6  # pulls a saliency of 0.5 with a slope of 5e-3, about what proximal
 
 
 @METHODS.register("variational-slimming")
-class VariationalSlimming(Method):
+class VariationalSlimming(OnScales):
     """Minimises E_s L + strength sum KL(N(m, sigma^2) | N(0, PRIOR^2)) by sampling s once in every step.
 
     In training gamma = s and b = s c during a pass, otherwise gamma = m and b = m c. The term takes the place of a
@@ -33,9 +33,6 @@ class VariationalSlimming(Method):
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan) -> None:
         """Begin with m = gamma and c = b / gamma, or c = 0 where gamma is insignificant."""
         super().setup(model, optimizer, plan)
-        self.scales.require()
-        if plan.fresh:
-            self.scales.reset()
         self.strength = AUTO if plan.strength is None else plan.strength
         m, b = self.scales.gamma(), self.scales.shift()
         self.shift = nn.Parameter(torch.where(m.abs() > INSIGNIFICANT, b / m, 0))  # c
@@ -76,7 +73,7 @@ class VariationalSlimming(Method):
 
     def zeros(self) -> dict[str, Tensor]:
         """Channels that are zero; with a given strength those that `finish` would zero."""
-        return super().zeros() if self.finished or self.plan.strength is None else self.scales.by_layer(self._chosen())
+        return super().zeros() if self.finished or self.plan.strength is None else self.scales.by_family(self._chosen())
 
     def finish(self) -> bool:
         """Zero the channels whose saliency is insignificant, or the smallest."""

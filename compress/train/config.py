@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from compress.errors import UserError
 from compress.files import read_toml
 from compress.registry import unknown
+from compress.train.mixing import Mix
 from compress.train.schedule import Schedule
 
 
@@ -23,16 +24,18 @@ class TrainConfig(BaseModel):
         data: name of a data set.
         data_dir: its folder, where it has one.
         method: name of a compression method.
-        penalty: name of the penalty on the scales, with its shape if that is not the default: "mcp:edge=0.5".
+        penalty: name of the penalty on scales or groups, with its shape if that is not the default: "mcp:edge=0.5".
         strength: of the penalty, or "auto": found on the way so that the target is met.
+        warmup: fraction of the steps in which a given strength grows to its value.
         beta: coupling of scales and their copies in proximal-slimming.
-        target: fraction of the BatchNorm channels to become zero.
-        floor: fraction of each layer's channels that a target leaves alive; one channel at least.
+        target: fraction of the BatchNorm channels, or coupled groups, to become zero.
+        floor: fraction of each layer's channels, or family's groups, that a target leaves alive; one channel at least.
         epochs: passes over the training images.
         schedule: of the learning rate, see `learning_rate`.
         init: checkpoint to start from.
         device: "auto" takes CUDA where there is one.
         seed: of weights, order of images and augmentation; the split of the data does not depend on it.
+        mix: images with one another in training: "mixup", "cutmix", or "both", one of the two for each batch.
         precision: "bf16" trains under autocast; weights and evaluation stay float32.
         train_limit: only the first so many training images, for quick trials.
         out: folder of the run.
@@ -46,6 +49,7 @@ class TrainConfig(BaseModel):
     method: str = "proximal-slimming"
     penalty: str = "l1"
     strength: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    warmup: float = Field(0.0, ge=0, le=1)
     beta: float = Field(100.0, gt=0)
     target: float = Field(0.5, ge=0, lt=1)
     floor: float = Field(0.05, ge=0, lt=1)
@@ -59,6 +63,7 @@ class TrainConfig(BaseModel):
     init: Path | None = None
     device: str = "auto"
     seed: int = Field(0, ge=0)
+    mix: Mix = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
     train_limit: int | None = Field(None, ge=2)
     out: Path

@@ -19,6 +19,8 @@ def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> N
     No weight changes. Momentum, mode and weights of the model are as before afterwards.
     """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not layers:
+        return
     momenta = [layer.momentum for layer in layers]
     training = model.training
     for layer in layers:

@@ -29,10 +29,10 @@ class Summary:
         accuracy_before_zeroing: on the held-out images, before the method's final zeros were written.
         validation_accuracy: on the held-out images, at the end.
         test_accuracy: on the test set, read once.
-        zeros: fraction of BatchNorm channels that are exactly zero.
+        zeros: fraction of the BatchNorm channels that are exactly zero, or of what else the method works on.
         target: the fraction asked for; None where the method pursues none, or has a given strength instead.
         reached_by: "prox": by training itself; "threshold": the smallest scales were cut off; "": no target.
-        widths: channels alive and channels in all, per BatchNorm layer.
+        widths: channels alive and channels in all, per BatchNorm layer or family of coupled groups.
         seconds: of all epochs that count, with their evaluation.
     """
 

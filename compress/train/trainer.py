@@ -23,6 +23,7 @@ from compress.penalties import parse
 from compress.train import checkpoint
 from compress.train.config import TrainConfig
 from compress.train.evaluate import accuracy
+from compress.train.mixing import mixing
 from compress.train.recalibrate import recalibrate
 from compress.train.schedule import learning_rate
 
@@ -59,6 +60,7 @@ class Trainer:
         if len(images) < 2 or not len(self.data.validation):
             raise UserError(f"data set {config.data} is too small: it needs 2 training images and 1 held out")
         self.batches = self._loader(images, config.batch_size, train=True)
+        self.mix = mixing(config.mix, spec.classes)
         self.steps = config.epochs * len(self.batches)
         self.epoch = 0
         self.optimizer = torch.optim.SGD(
@@ -71,10 +73,12 @@ class Trainer:
         plan = Plan(
             penalty=penalty,
             strength=None if config.strength == "auto" else config.strength,
+            shape=spec.shape,
             target=config.target,
             steps=self.steps,
             rate=self.rate,
             floor=config.floor,
+            warmup=config.warmup,
             beta=config.beta,
             fresh=config.init is None,
             seed=config.seed,
@@ -117,9 +121,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
+        images, targets = self.mix(images, labels)
         with self._autocast():
             logits = self.model(images).float()
-        loss = F.cross_entropy(logits, labels)
+        loss = F.cross_entropy(logits, targets)
         torch.autograd.backward(loss + self.method.loss_terms(self.model, logits))
         self.method.after_backward()
         self.optimizer.step()

@@ -94,6 +94,35 @@ def test_proximal_gradient_is_the_prox_of_a_gradient_step_without_momentum(penal
             assert close(method.scales.shift(), torch.where(expected == 0, shrunk, moved))
 
 
+@pytest.mark.parametrize("penalty", [L1, MCP])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_group_slimming_shrinks_whole_groups_of_channels(penalty: Any, momentum: float) -> None:
+    lr, strength = 0.01, 3.0
+    model, optimizer, method = begin("group-slimming", lr, momentum=momentum, strength=strength, penalty=penalty)
+    layers = [(model.conv1, model.bn1), (model.conv2, model.bn2)]
+
+    def groups(number: int) -> Tensor:
+        conv, bn = layers[number]
+        return torch.cat([conv.weight.detach().flatten(1), bn.weight.detach()[:, None], bn.bias.detach()[:, None]], 1)
+
+    units = [groups(number).square().mean(1).sqrt().mean() for number in range(2)]  # root mean square, mean of layer
+    for _ in range(2):
+        buffers = {p: state["momentum_buffer"].clone() for p, state in optimizer.state.items() if momentum}
+        before = {p: p.detach().clone() for p in model.parameters()}
+        take_step(model, optimizer, method, lr)
+        for number, (conv, bn) in enumerate(layers):
+            after = groups(number)
+            for p in (conv.weight, bn.weight, bn.bias):
+                p.data = before[p] - lr * (momentum * buffers.get(p, 0) + p.grad)
+            stepped = groups(number)
+            size = stepped.square().mean(1).sqrt() / units[number]
+            shrunk = penalty(strength).prox(size, lr / (1 - momentum))
+            assert close(after, stepped * (shrunk / size)[:, None])
+            conv.weight.data, bn.weight.data, bn.bias.data = (
+                after[:, :-2].view_as(conv.weight), after[:, -2].clone(), after[:, -1].clone()
+            )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", [name for name in PENALTIES if name != "l0"])
 def test_network_slimming_adds_the_subgradient_and_it_enters_the_momentum(name: str) -> None:
     lr, penalty = 0.1, parse(name)(0.3)
@@ -104,6 +133,30 @@ def test_network_slimming_adds_the_subgradient_and_it_enters_the_momentum(name: 
         gradient, _ = take_step(model, optimizer, method, lr)
         buffer = 0.9 * buffer + gradient + penalty.subgradient(gamma)
         assert close(method.scales.gamma(), gamma - lr * buffer)
+
+
+def test_group_slimming_ends_at_the_group_lasso() -> None:
+    """Least squares on two groups of a layer, with momentum, against the conditions of Yuan and Lin, equation 2.3."""
+    torch.manual_seed(0)
+    lr, strength, momentum = 0.05, 0.3, 0.9
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False), nn.Linear(3, 2, bias=False)).double()
+    model[2].requires_grad_(False)
+    optimizer = torch.optim.SGD([model[1].weight], lr=lr, momentum=momentum)
+    method = METHODS.get("group-slimming")()
+    method.setup(model, optimizer, plan(fresh=False, shape=(1, 2, 2), strength=strength, rate=lambda step: lr))
+    rows = model[1].weight
+    wanted = rows.detach() * torch.tensor([[2.0], [0.1], [1.0]], dtype=torch.float64)
+    for _ in range(2000):
+        rows.grad = rows.detach() - wanted
+        optimizer.step()
+        method.after_step(lr)
+    found, scale = rows.detach(), method.groups.unit / 2  # the square root of 4 elements
+    gradient = found - wanted
+    assert (found.norm(dim=1) == 0).tolist() == [False, True, False]
+    weight = strength * 2 * scale
+    assert gradient[1].norm() <= weight[1]
+    for row in (0, 2):
+        assert torch.allclose(gradient[row], -weight[row] * found[row] / found[row].norm(), atol=1e-9)
 
 
 def test_variational_slimming_descends_the_sampled_bound() -> None:

@@ -117,6 +117,15 @@ def test_a_path_that_does_not_grow_is_refused(strengths: list[float], config: Ca
         train_path(config(), strengths)
 
 
+def test_mixing_trains_and_resumes_to_the_same_weights(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    through, stopped = (config(mix="both", out=tmp_path / name) for name in ("a", "b"))
+    train(through)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, progress=Interruption(after=14))
+    train(stopped, resume=True)
+    assert_same_weights(through, stopped)
+
+
 # ---- a run's folder -------------------------------------------------------------------------------------
 
 

@@ -36,3 +36,17 @@ class NoNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x.flatten(1))
+
+
+class Plain(nn.Module):
+    """Without normalisation."""
+
+    def __init__(self, classes: int = 10, channels: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 8, 3, padding=1)
+        self.hidden = nn.Linear(8 * 16, 32)
+        self.linear = nn.Linear(32, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.max_pool2d(torch.relu(self.conv(x)), 2)
+        return self.linear(torch.relu(self.hidden(x.flatten(1))))

@@ -1,0 +1,19 @@
+"""Zeros that stay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def hold_zero(parameter: nn.Parameter, where: Tensor, optimizer: torch.optim.Optimizer | None = None) -> None:
+    """Set the elements of ``parameter`` in ``where`` (bool, of its shape or spread over it) to exact zero.
+
+    With an optimizer its running state of these elements (momentum) goes to zero too, or it would push them away
+    again at the next step.
+    """
+    parameter.masked_fill_(where, 0)
+    for value in (optimizer.state.get(parameter, {}) if optimizer else {}).values():
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            value.masked_fill_(where, 0)
