@@ -67,17 +67,18 @@ def shrink_file(
     """
     multiple, adapters = _multiple(align), _select(select)
     model = graph.load(source)
+    noise = float_noise(model)
     if multiple is None:
         slim, found = _fastest(model, adapters, batch)
     else:
         slim, found = graph.shrink(model, align=multiple, select=adapters)
+    del model  # ONNX Runtime is about to hold its weights, too
     parity = None
     with atomic(certificate) as paper, staged(target) as trial:
         graph.save(slim, trial)
         if verify:
             parity = _compare(source, trial, data, data_dir)
             found.check = {key: parity.to_dict()[key] for key in ("inputs", "max_abs", "max_rel", "provider")}
-            noise = float_noise(model)
             if not parity.within(noise.rtol, noise.atol):
                 difference = f"{parity.max_abs:.2g} (relative {parity.max_rel:.2g})"
                 raise NotEqual(f"{source} and its shrunk form differ by {difference}; {REPORT}")

@@ -128,6 +128,7 @@ def _rank(ids: Ids, axis: int) -> tuple[int, int]:
 def _components(left: list[Labels], right: list[Labels], count: int) -> Labels:
     rows = np.concatenate([*left, np.zeros(0, np.int64)])
     columns = np.concatenate([*right, np.zeros(0, np.int64)])
-    graph = coo_array((np.ones(rows.size, np.bool_), (rows, columns)), (count, count))
+    small = np.int32 if count < 2**31 else np.int64  # scipy would double them
+    graph = coo_array((np.ones(rows.size, np.bool_), (rows.astype(small), columns.astype(small))), (count, count))
     labels: Labels = connected_components(graph, directed=False)[1].astype(np.int64)
     return labels

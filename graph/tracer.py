@@ -109,7 +109,7 @@ class _Tracer(Sites):
         if key(node) == "Pad":  # padded channels are channels of their own
             fill = self.fresh((sum(self.program.shapes[node.output[0]]),))
         try:
-            outputs = move(self.program, node, arrays, fill)
+            outputs = self.strung(node, arrays) or move(self.program, node, arrays, fill)
         except CannotEvaluate as reason:
             return self.give_up(index, node, str(reason))
         for name, ids in zip([name for name in node.output if name], outputs, strict=True):
@@ -119,6 +119,19 @@ class _Tracer(Sites):
         if key(node) == "Concat":
             self.stack(index, node)
         self.holds.unwritable(index, node)
+
+    def strung(self, node: NodeProto, arrays: list[Ids]) -> list[Ids]:
+        """Pieces in a row that have the same channels all along, as a class token before patches, go together.
+
+        Apart, they would make as many ids as there are places times channels, and no more of them could go.
+        """
+        axes = touched(self.program, node) if key(node) == "Concat" else set()
+        if not axes or all(ids.size == 1 for ids in arrays) or any(ids.shape[a] > 1 for ids in arrays for a in axes):
+            return []
+        shape = np.broadcast_shapes(*(ids.shape for ids in arrays))
+        first, *others = (np.broadcast_to(ids, shape) for ids in sorted(arrays, key=np.size, reverse=True))
+        self.same += [(ids, first) for ids in others]
+        return [first]
 
     def stack(self, index: int, node: NodeProto) -> None:
         """Operands of a Concat stay equally long along its other axes, even those of which nothing is left."""

@@ -147,6 +147,7 @@ class _Layers:
 
     def __init__(self, model: ModelProto, rng: np.random.Generator) -> None:
         self.graph, self.rng = model.graph, rng
+        self.alone = len(inputs(model)) == 1  # else a size that is said to be dynamic might have to be another's
         self.before: list[onnx.NodeProto] = []
         self.feeds: dict[str, Array] = {}  # of the new inputs
 
@@ -188,7 +189,7 @@ class _Layers:
                 before = f"{name}_before{axis}"
                 nodes[:0] = self.linear(before, last, axis, len(shape), weight, kind, shift if not nodes else None)
                 last, sizes[axis], declared[axis] = before, 2, 2
-            elif self.rng.random() < 0.4:
+            elif self.alone and self.rng.random() < 0.4:
                 declared[axis] = f"{name}_size{axis}"  # any
         self.graph.input.append(helper.make_tensor_value_info(last, kind, declared))
         self.feeds[last] = (self.rng.integers(-6, 7, sizes) / 4).astype(helper.tensor_dtype_to_np_dtype(kind))
