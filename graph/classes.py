@@ -149,8 +149,9 @@ def offer(analysis: Analysis) -> Offer:
     channels = Channels(trace, choice.planes, through_edges=True, units=True)
     making = _making(program, trace, choice)
     able = np.zeros(channels.count, np.bool_)
-    for _, _, axis in making:
-        able[channels.labels[axis]] = True
+    for use, _, axis in making:
+        if use not in trace.follows or _born(program, trace, use, axis):
+            able[channels.labels[axis]] = True
     for axis, plane in choice.planes.items():
         able[channels.labels[axis][~plane.gone]] = False
     for groups in trace.groups:
@@ -163,6 +164,13 @@ def offer(analysis: Analysis) -> Offer:
         family[own[own >= 0]] = channels.family[axis]
     makers = [Maker(use, place, planes[axis]) for use, place, axis in making if (planes[axis] >= 0).any()]
     return Offer(program, np.unique(family, return_inverse=True)[1], makers, planes)
+
+
+def _born(program: Program, trace: Trace, use: Use, axis: Axis) -> bool:
+    """Whether nothing but constants makes channels along ``axis``, as no bias does."""
+    rank = len(trace.shapes[axis[0]])
+    others = [program.shapes[name] for name in program.nodes[use[0]].input if name in trace.ids]
+    return all(rank - len(shape) > axis[1] or shape[axis[1] - rank + len(shape)] == 1 for shape in others)
 
 
 def _has_rows(program: Program, groups: Groups) -> bool:

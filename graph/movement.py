@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import NodeProto
 
+from graph.errors import ModelError
 from graph.evaluate import Array, CannotEvaluate
-from graph.program import Program, Shape, attributes, key
+from graph.program import Program, Shape, attributes, key, label
 
 RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 
@@ -232,6 +233,8 @@ def _blocks(node: NodeProto, array: Array, before: Shape, after: Shape) -> Array
     """Channels to blocks of pixels, or back: a transposition of their axes."""
     attribute = attributes(node)
     block, to_space = attribute["blocksize"], key(node) == "DepthToSpace"
+    if np.prod(before) != np.prod(after):  # onnx's inference rounds
+        raise ModelError(f"node {label(node)} has inconsistent shapes: {before} is not made of blocks of {block}")
     (batch, _, height, width), (_, channels, *_) = (before, after) if to_space else (after, before)
     if attribute.get("mode", b"DCR") == b"DCR":
         apart, order = (batch, block, block, channels, height, width), [0, 3, 4, 1, 5, 2]

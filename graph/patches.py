@@ -104,7 +104,8 @@ def _split(context: Context) -> Patch:
         return Patch()
     given = "split" in attributes(context.node) or any(context.node.input[1:])
     share = -(-sum(sizes) // len(sizes))
-    if not given and sizes == [min(share, sum(sizes) - share * place) for place in range(len(sizes))]:
+    whole = context.program.opset >= 18 or sum(sizes) % len(sizes) == 0
+    if not given and whole and sizes == [min(share, sum(sizes) - share * place) for place in range(len(sizes))]:
         return Patch()  # in equal parts, of which the last may be smaller
     if context.program.opset < 13:
         return Patch(attributes={"split": sizes})

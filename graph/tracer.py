@@ -243,14 +243,14 @@ class _Tracer(Sites):
             if cause and held.issuperset(letters) and self.trace.ids[name].size == 1:
                 self.stick(name, cause)
         for letter, axes in (uses | summed).items():
+            met = sorted({self.trace.shapes[site][axis] for site, axis in axes})
+            if len(met) > 1:  # onnx's inference does not look
+                raise ModelError(f"node {label(node)} has inconsistent shapes: {met} channels meet")
             if letter in blocked:
                 for site, axis in axes:
                     freeze = cause or self.freezing(index, site, axis, "mixed")
                     self.trace.freezes.append(replace(freeze, site=site, axis=axis))
             elif len(axes) > 1:
-                met = sorted({self.trace.shapes[site][axis] for site, axis in axes})
-                if len(met) > 1:  # onnx's inference does not look
-                    raise ModelError(f"node {label(node)} has inconsistent shapes: {met} channels meet")
                 self.trace.links.append(Link(index, tuple(axes)))
         if found.groups > 1:
             data = self.site(index, 0), 1

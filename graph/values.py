@@ -158,10 +158,10 @@ def _outputs(values: Values, node: NodeProto) -> list[Known | None]:
             return [_elementwise(values, node)]
         if executed(values.program, node):
             return _movement(values, node)
+        found = signature(values.program, node) if key(node) in RULES and node.output[0] else None
+        return [RULES[key(node)](values, node, found)] if found is not None else []
     except CannotEvaluate:
         return []
-    found = signature(values.program, node) if key(node) in RULES and node.output[0] else None
-    return [RULES[key(node)](values, node, found)] if found is not None else []
 
 
 def _elementwise(values: Values, node: NodeProto) -> Known | None:

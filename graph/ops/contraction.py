@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from graph.errors import ModelError
 from graph.evaluate import Array, CannotEvaluate
 from graph.movement import collapse
 from graph.patches import Context, Patch, patch
-from graph.program import Program, attributes, key
+from graph.program import Program, attributes, key, label
 from graph.rules import expand, shapes, signature_rule
 from graph.signature import OPAQUE, Signature
 from graph.values import Known, Mask, Values, value_rule
@@ -21,8 +22,9 @@ from graph.weights import weight
 @signature_rule("Conv")
 def conv(program: Program, node: NodeProto) -> str | Signature:
     """Dense, depthwise with one filter per channel, or in groups."""
-    (x, *_), out = shapes(program, node)
+    (x, kernel, *_), out = shapes(program, node)
     groups = attributes(node).get("group", 1)
+    _fits(node, x[1], kernel[1] * groups, out[1], groups)
     if groups == 1:
         return "n i ..., o i ..., o -> n o ..."
     if groups == x[1] == out[1]:
@@ -33,13 +35,21 @@ def conv(program: Program, node: NodeProto) -> str | Signature:
 @signature_rule("ConvTranspose")
 def conv_transpose(program: Program, node: NodeProto) -> str | Signature:
     """Like Conv, but the weight has its input channels first."""
-    (x, *_), out = shapes(program, node)
+    (x, kernel, *_), out = shapes(program, node)
     groups = attributes(node).get("group", 1)
+    _fits(node, x[1], kernel[0], out[1], groups)
     if groups == 1:
         return "n i ..., i o ..., o -> n o ..."
     if groups == x[1] == out[1]:
         return "n c ..., c . ..., c -> n c ..."
     return replace(expand(program, node, "n i ..., i . ..., o -> n o ..."), groups=groups)
+
+
+def _fits(node: NodeProto, channels: int, expected: int, made: int, groups: int) -> None:
+    """Make sure of what onnx's inference does not look at."""
+    if channels != expected or channels % groups or made % groups:
+        what = f"the weight is for {expected} channels in {groups} groups and meets {channels}"
+        raise ModelError(f"node {label(node)} has inconsistent shapes: {what}")
 
 
 @signature_rule("Gemm")

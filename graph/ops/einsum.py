@@ -61,6 +61,9 @@ def _einsum(values: Values, node: NodeProto, found: Signature) -> Known | None:
     def total(arrays: Sequence[Array]) -> Array:
         return program.evaluate(node, list(arrays))[0]
 
+    if any(_grows(program, name, axes, found.summed) for name, axes in zip(node.input, found.operands, strict=True)):
+        zero = total([each.astype(np.float32) for each in nonzero]) == 0  # other sums are those of the probe size
+        return Known(np.zeros((1,) * zero.ndim, np.float32), collapse(zero))
     unsure = np.zeros((1,) * len(found.outputs[0]), np.bool_)
     for place, factor in enumerate(factors):
         if not factor.mask.all():
@@ -68,6 +71,11 @@ def _einsum(values: Values, node: NodeProto, found: Signature) -> Known | None:
             unsure = unsure | (total([doubt.astype(np.float32) for doubt in doubts]) > 0)
     value = total([np.where(factor.mask, factor.value, 0) for factor in factors])
     return Known(collapse(value), collapse(~unsure & np.isfinite(value)))
+
+
+def _grows(program: Program, name: str, axes: tuple[str, ...], summed: set[str]) -> bool:
+    """Whether an axis that is summed over depends on what is fed."""
+    return any(axes[axis] in summed | {OPAQUE} for axis in program.dynamic.get(name, ()))
 
 
 def _factor(values: Values, name: str, axes: tuple[str, ...], summed: set[str]) -> Known:

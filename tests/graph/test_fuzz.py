@@ -11,16 +11,18 @@ import os
 from typing import Any
 
 import numpy as np
+import odd_blocks  # noqa: F401  files its blocks
 import rare_blocks  # noqa: F401  files its blocks, and those of token_blocks
 from blocks import BLOCKS
 from disguises import DISGUISES, Disguise, older
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
-from models import runs, shrunk, weights
+from models import assert_same, runs, shrunk, weights
 from networks import network
 from onnx import ModelProto
 
 import graph
+from graph.adapters import Select
 from graph.program import read
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
@@ -61,6 +63,18 @@ def test_shrink_is_exact_and_final(seed: int, blocks: list[tuple[Any, int]]) -> 
         left.append(certificate.output.parameters)
     assert left == sorted(left, reverse=True)
     assert len(left) <= (3 if is_plain(graph.analyse(model)) else 6), left
+
+
+@effort(60)
+@given(SEEDS, CHAINS, st.sampled_from(["auto", "never", "always"]), st.sampled_from([1, 3, 8]))
+def test_options_are_exact(seed: int, blocks: list[tuple[Any, int]], select: Select, align: int) -> None:
+    model = network(seed, blocks)
+    assume(runs(model))
+    note(sketch(model))
+    slim, certificate = graph.shrink(model, align=align, select=select)
+    assert_same(model, slim)
+    without = graph.shrink(model, select="never")[1].output.parameters
+    assert align > 1 or certificate.output.parameters <= without
 
 
 @effort(80)
