@@ -55,7 +55,8 @@ class _Adapters:
         self.named = set(program.outputs)  # and by sub-graphs: these names must stay
         self.named.update(name for node in graph.node for name in captured(node))
         self.chains: dict[tuple[str, bytes], str] = {}
-        self.nodes: dict[str, list[NodeProto]] = {}
+        self.nodes: dict[str, list[NodeProto]] = {}  # by the tensor that they start from
+        self.origin: dict[str, str] = {}  # that tensor, of what a chain makes
 
     def between(self, name: str, axis: int, kept: Mask, wanted: Mask) -> str:
         """The tensor ``name``, which has the channels ``kept``, with ``wanted``: zero where it lacks one."""
@@ -68,18 +69,19 @@ class _Adapters:
         place = np.where(kept, np.cumsum(kept) - 1, kept.sum())  # what is not kept reads one zero behind the rest
         stem = unused(f"{name}_channels", self.taken)
         source = name
-        chain = self.nodes.setdefault(name, [])
+        origin = self.origin[stem] = self.origin.get(name, name)
+        chain = self.nodes.setdefault(origin, [])
         if not kept[wanted].all():
             source = unused(f"{stem}_padded", self.taken)
-            chain.append(self._pad(name, source, axis))
+            chain.append(self._pad(name, source, axis, rank=len(self.program.shapes[origin])))
         indices = numpy_helper.from_array(place[wanted].astype(np.int64), unused(f"{stem}_indices", self.taken))
         self.graph.initializer.append(indices)
         chain.append(helper.make_node("Gather", [source, indices.name], [stem], name=stem, axis=axis))
         return stem
 
-    def _pad(self, name: str, out: str, axis: int) -> NodeProto:
-        widths = [0] * (2 * len(self.program.shapes[name]))
-        widths[len(widths) // 2 + axis] = 1
+    def _pad(self, name: str, out: str, axis: int, rank: int) -> NodeProto:
+        widths = [0] * (2 * rank)
+        widths[rank + axis] = 1
         if self.program.opset < 11:
             return helper.make_node("Pad", [name], [out], name=out, pads=widths)
         pads = numpy_helper.from_array(np.array(widths, np.int64), unused(f"{out}_widths", self.taken))

@@ -37,6 +37,8 @@ def evaluate(node: NodeProto, opsets: Sequence[OperatorSetIdProto], inputs: Sequ
             outputs = _evaluator(nameless.SerializeToString(deterministic=True), versions).run(None, feeds)
     except Exception as error:  # the reference implementation raises whatever numpy raises
         raise CannotEvaluate(f"{node.op_type}: {error}") from error
+    if any(isinstance(output, list) for output in outputs):
+        raise CannotEvaluate(f"{node.op_type}: a sequence is no tensor")
     return [np.asarray(output) for output in outputs]
 
 

@@ -134,8 +134,11 @@ def infer(
 
 
 def is_typed(kind: TypeProto) -> bool:
-    """Whether onnx found anything out."""
-    return bool(kind.tensor_type.elem_type) if kind.HasField("tensor_type") else kind.WhichOneof("value") is not None
+    """Whether onnx found out what the elements are, down to those of the tensors in a sequence."""
+    held = kind.WhichOneof("value")
+    if held in ("sequence_type", "optional_type"):
+        return is_typed(getattr(kind, held).elem_type)
+    return bool(kind.tensor_type.elem_type) if held == "tensor_type" else held is not None
 
 
 def shape_of(kind: TypeProto) -> Shape | None:

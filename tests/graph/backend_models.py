@@ -144,7 +144,7 @@ def sandwich(case: Case, rng: np.random.Generator) -> tuple[ModelProto, dict[str
     kept = {value.name: feeds[value.name] for value in inputs(result) if value.name in feeds} | layers.feeds
     if not takes_other_sizes(result, kept):
         for value in inputs(result):
-            for dim, size in zip(value.type.tensor_type.shape.dim, np.shape(kept[value.name]), strict=False):
+            for dim, size in zip(value.type.tensor_type.shape.dim, np.shape(kept.get(value.name, ())), strict=False):
                 dim.dim_value = size
     return (result, kept) if made and read else None
 

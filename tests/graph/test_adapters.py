@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import odd_blocks  # noqa: F401  files its blocks
 import pytest
-import rare_blocks  # noqa: F401  files its blocks
-import token_blocks  # noqa: F401  files its blocks
+import rare_blocks  # noqa: F401  files its blocks, and those of token_blocks
 from blocks import BLOCKS
 from models import Weights, assert_same, build, ops, shrunk, widths
 from networks import network
@@ -115,6 +115,20 @@ def test_an_adapter_reads_what_is_left_of_a_sum() -> None:
     assert_same(model, slim)
     assert ops(slim).count("Gather") == 1 and "Add" not in ops(slim)
     assert widths(slim)["w3"] == (64, 4, 1, 1)
+
+
+def test_an_adapter_reads_what_another_one_makes() -> None:
+    """Of the sum one operand is left, without its zeros; one reader needs those, another one selects."""
+    w = Weights()
+    model = build(
+        f"(float[N,3,8,8] x) => (y, z, u) {{ a = Conv<{PAD}>(x, w1) b = Conv<{PAD}>(a, w2) d = Add(a, b) "
+        "y = Conv(d, w3) z = Relu(d) u = Conv(a, w4) }",
+        w1=w(16, 3, 3, 3, zero=(14, 15)), w2=w(16, 16, 3, 3) * 0, w4=w(64, 16, 1, 1),
+        w3=np.ascontiguousarray(w(16, 4, 1, 1, zero=tuple(range(8, 16))).swapaxes(0, 1)),
+    )  # fmt: skip
+    slim, _ = graph.shrink(model, select="always")
+    assert_same(model, slim)
+    assert ops(slim).count("Gather") == 2 and "Add" not in ops(slim)
 
 
 @pytest.mark.parametrize("select", ["never", "always"])

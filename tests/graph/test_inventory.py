@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import odd_blocks  # noqa: F401  files its blocks
 import pytest
-import rare_blocks  # noqa: F401  files its blocks
-import token_blocks  # noqa: F401  files its blocks
+import rare_blocks  # noqa: F401  files its blocks, and those of token_blocks
 from blocks import BLOCKS
 from models import Weights, build
 from networks import network
