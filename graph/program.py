@@ -26,15 +26,15 @@ from graph.shapes import Shape, Sizes, common, infer, is_typed, shape_of
 
 __all__ = ["Constants", "Program", "Shape", "attributes", "captured", "key", "label", "read"]
 
-#: Batch and other open sizes, for one reading and for a second one that tells which sizes depend on them. Files with
-#: a dynamic batch and a batch of 1 baked into a Reshape are common; they are read for that batch.
-PROBES = (
-    ((2, 64), (3, 128)),
-    ((2, 64), (3, 64)),
-    ((2, 64), (2, 128)),
-    ((2, 64),),
-    ((1, 64), (1, 128)),
-    ((1, 64),),
+#: Batch and other open sizes, for one reading and for a second one that tells which sizes depend on them. Windows of 7,
+#: 14 or 28, and parts of 3 or 5, do not fit into 64. Files with a dynamic batch and a batch of 1 baked into a Reshape
+#: are common; they are read for that batch, and those with an image baked in for images of that size.
+PROBES: Sequence[Sequence[tuple[int, int]]] = (
+    *(((2, size), (3, 2 * size)) for size in (64, 224, 240)),
+    *(readings for size in (64, 224, 240) for readings in (((2, size), (3, size)), ((2, size), (2, 2 * size)))),
+    *(((batch, size),) for batch, size in ((2, 64), (2, 224))),
+    *(((1, size), (1, 2 * size)) for size in (64, 224, 240)),
+    *(((1, size),) for size in (64, 224, 32, 28, 1)),
 )
 
 BRANCHES = ["then_branch", "else_branch"]
@@ -154,7 +154,7 @@ def read(model: ModelProto, probes: Sequence[Sequence[tuple[int, int]]] = PROBES
         try:
             return _Reader(model, model.graph, sizes, Constants()).program
         except ModelError as error:
-            problem = error
+            problem = problem or error
     assert problem is not None
     raise problem
 

@@ -9,7 +9,9 @@ from runtime.feeds import fixed_sizes, random_feeds, usual_sizes
 from runtime.session import Array, Feeds, Session
 
 SEEDS = 8
-LONG = 8  # times the usual sizes, where these are too small: windows of audio models
+# Times the usual sizes, where these do not fit: multiples of 7 for windows of a Swin, of 3 and 5; long ones for windows
+# of audio models.
+OTHER = 3.5, 3.75, 8
 
 
 def random_cases(
@@ -49,8 +51,7 @@ def _shapes(session: Session, dims: Mapping[str, int], given: Mapping[str, Array
     tried = [sizes for place, sizes in enumerate(usual + grown) if sizes not in (usual + grown)[:place]]
     if len(tried) == 1:
         return tried
-    long = [scaled(sizes, LONG, free) for sizes in (one, two)]
-    for candidates in (tried, long):
+    for candidates in (tried, *([scaled(sizes, factor, free) for sizes in (one, two)] for factor in OTHER)):
         if found := [sizes for sizes in candidates if _runs(session, sizes, given)]:
             return found
     return tried[:1]

@@ -130,3 +130,16 @@ def test_consumers_count_sub_graphs() -> None:
 def test_labels() -> None:
     assert label(helper.make_node("Relu", ["a"], ["b"], name="act")) == "Relu:act"
     assert label(helper.make_node("Relu", ["a"], ["b"])) == "Relu:b"
+
+
+@pytest.mark.parametrize(("into", "parts"), [("N,4,H,W", 7), ("N,4,H,W", 3), ("N,4,H,W", 5), ("1,4,28,W", 28)])
+def test_open_sizes_that_fit_no_power_of_two(into: str, parts: int) -> None:
+    """Windows of a Swin, thirds of a sequence."""
+    w = Weights()
+    model = build(
+        f"(float[{into}] x) => (y) {{ a = Conv(x, w) b = Reshape(a, s) y = ReduceMean<keepdims=0>(b, ax) }}",
+        w=w(4, 4, 1, 1, zero=(1,)), s=np.array([0, 0, 0, -1, parts]), ax=np.array([3]),
+    )  # fmt: skip
+    program = read(model)
+    assert program.shapes["b"][-1] == parts
+    assert program.dynamic["b"]

@@ -45,6 +45,10 @@ def test_shapes_that_a_model_does_not_run_are_left_out(opened):
     text = "g (float[N,S] x) => (float[N,M] y) <int64[2] s = {%s}> { y = Reshape(x, s) }"
     assert {each["x"] for each in shapes(opened(text % "1, 512"))} == {(1, 512)}  # the batch is baked in
     assert {each["x"] for each in shapes(opened(text % "-1, 4096"))} >= {(1, 4096), (2, 4096)}  # 512 is too short
+    windows = "g (float[N,S] x) => (float[N,W,M] y) <int64[3] s = {0, -1, %s}> { y = Reshape(x, s) }"
+    for length in (7, 15):
+        found = {each["x"][1] % length for each in shapes(opened(windows % length))}
+        assert found == {0}
     never = opened(text % "-1, 1000003")
     cases = list(random_cases(never))
     with pytest.raises(SessionError, match="does not run"):
