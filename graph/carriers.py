@@ -22,12 +22,13 @@ def appoint(program: Program, trace: Trace, choice: Choice, checks: list[Check])
 
     One per coupled space if one channel is a nonzero constant for all who need it, else several.
     """
+    found = [(check, able) for check in checks if (able := _able(check, choice)).any()]
+    if not found:
+        return False
     needy: dict[int, list[tuple[Check, Mask]]] = {}
     channels = Channels(trace, choice.planes, through_edges=True)
-    for check in checks:
-        able = _able(check, choice)
-        if able.any():
-            needy.setdefault(channels.family[check.axis], []).append((check, able))
+    for check, able in found:
+        needy.setdefault(channels.family[check.axis], []).append((check, able))
     for family in needy.values():
         while family:
             labels = [channels.labels[check.axis][able] for check, able in family]
@@ -41,7 +42,7 @@ def appoint(program: Program, trace: Trace, choice: Choice, checks: list[Check])
                 if able.any():
                     rest.append((check, able))
             family = rest
-    return bool(needy)
+    return True
 
 
 def _able(check: Check, choice: Choice) -> Mask:

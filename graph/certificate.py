@@ -97,7 +97,7 @@ def certify(
     values: Values,
     choice: Choice,
     absorbed: Mapping[int, str],
-    sizes: tuple[Size, Size],
+    size: Size,
 ) -> Certificate:
     """Write down what the analysis found and what became of it.
 
@@ -107,10 +107,10 @@ def certify(
         values: what is known about them.
         choice: what went.
         absorbed: per node, the constant that took up what removed channels contributed.
-        sizes: of the model before and after.
+        size: of the model before; that of the result is the same until it is known.
     """
     notary = _Notary(program, trace, values, choice, absorbed)
-    return Certificate(*sizes, list(notary.removed()), list(notary.kept()), list(notary.frozen()))
+    return Certificate(size, size, list(notary.removed()), list(notary.kept()), list(notary.frozen()))
 
 
 class _Notary:

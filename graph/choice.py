@@ -48,6 +48,7 @@ def choose(program: Program, trace: Trace, values: Values | None, align: int = 1
     fixpoint.solve()
     if values is not None and align > 1:
         fixpoint.align(align)
+    fixpoint.conditions.clear()  # they refer to it, and a circle would keep the whole analysis in memory
     return fixpoint.choice
 
 

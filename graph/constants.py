@@ -17,7 +17,7 @@ Stored = TensorProto | SparseTensorProto
 NUMBERS: dict[int, type] = dict.fromkeys((AttributeProto.FLOAT, AttributeProto.FLOATS), np.float32)
 NUMBERS |= dict.fromkeys((AttributeProto.INT, AttributeProto.INTS), np.int64)
 
-LARGE = 2**16  # bytes; of what is larger only the latest is kept: a model over 2 GiB must not lie in memory twice
+LARGE = 2**13  # bytes; of what is larger only the latest is kept: a model over 2 GiB must not lie in memory twice
 
 
 class Constants(Mapping[str, Array]):
@@ -33,6 +33,7 @@ class Constants(Mapping[str, Array]):
             return self._decoded[name]
         if self._latest is not None and self._latest[0] == name:
             return self._latest[1]
+        self._latest = None  # before the next one takes its place in memory
         value = _decode(name, self._stored[name])
         if value.nbytes < LARGE:
             self._decoded[name] = value

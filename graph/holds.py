@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from graph.movement import data_inputs, slice_steps, touched, unsettled
-from graph.program import attributes, key, label
+from graph.program import Program, attributes, key, label
 from graph.quantised import blocks as quantised_blocks
 from graph.quantised import parts, quantised
 from graph.sites import Sites
@@ -13,12 +13,12 @@ from graph.sizes import TARGETS, Sizes, Source
 from graph.trace import Freeze, Link, Site
 
 
-class Holds:
+class Holds(Sites):
     """Adds to a trace what may not go, and what goes only together, for the sake of sizes."""
 
-    def __init__(self, sites: Sites) -> None:
-        self.sites, self.program, self.trace = sites, sites.program, sites.trace
-        self.sizes = Sizes(sites.program)
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.sizes = Sizes(program)
 
     def unwritable(self, index: int, node: NodeProto) -> None:
         """Sizes and bounds that are computed at run time cannot be rewritten, and a stride cannot be uneven."""
@@ -27,15 +27,13 @@ class Holds:
         out = node.output[0]
         if key(node) in ("DepthToSpace", "SpaceToDepth"):  # blocks of pixels stay square and whole
             for axis in (2, 3):
-                self.sites.freeze(
-                    index, out if key(node) == "DepthToSpace" else self.sites.site(index, 0), axis, "mixed"
-                )
+                self.freeze(index, out if key(node) == "DepthToSpace" else self.site(index, 0), axis, "mixed")
         if key(node) in TARGETS:
             self.adapt(index, node)
         elif computed or (key(node) == "Slice" and (slice_steps(self.program, node) != 1).any()):
             for slot in range(len(operands)):
                 for axis in touched(self.program, node):
-                    self.sites.freeze(index, self.sites.site(index, slot), axis, "computed or uneven bounds")
+                    self.freeze(index, self.site(index, slot), axis, "computed or uneven bounds")
 
     def adapt(self, index: int, node: NodeProto) -> None:
         """Where the target shape is computed, an axis may lose what the one loses that its size was read from."""
@@ -51,7 +49,7 @@ class Holds:
                 continue
             source = self.sizes.source(name, place) if size == self.program.shapes[out][axis] else None
             if source is None:
-                self.sites.freeze(index, out, axis, "computed size")
+                self.freeze(index, out, axis, "computed size")
             else:
                 self.tie(index, (out, axis % rank), source)
 
@@ -65,20 +63,20 @@ class Holds:
         if len(varying) == 2 and axis != other:
             self.trace.links.append(Link(index, (axis, other)))
         elif len(varying) == 1 and axis != other:
-            self.sites.freeze(index, *varying[0], "computed size")
+            self.freeze(index, *varying[0], "computed size")
 
     def blocks(self) -> None:
         """Elements that were quantised with a common scale stay together."""
         self.trace.stored = quantised(self.program)
         for use, axis in quantised_blocks(self.program, self.trace.stored):
             out = self.trace.follows.get(use)
-            site, offset = (out, len(self.sites.shape(out)) - len(self.sites.shape(use))) if out else (use, 0)
-            self.trace.freezes.append(self.sites.freezing(use[0], site, axis + offset, "quantised in blocks"))
+            site, offset = (out, len(self.shape(out)) - len(self.shape(use))) if out else (use, 0)
+            self.trace.freezes.append(self.freezing(use[0], site, axis + offset, "quantised in blocks"))
         for groups in self.trace.groups:  # each group loses other indices of axis 1, of which there must be one copy
             weight, *scales = parts(self.trace.stored, (groups.node, 1), 2)
             if weight.axes[1] != 1 or any(1 in scale.axes for scale in scales):
                 for site, axis in (groups.inputs, groups.outputs):
-                    self.sites.freeze(groups.node, site, axis, "quantised")
+                    self.freeze(groups.node, site, axis, "quantised")
 
     def dynamic(self) -> None:
         """A grid along an axis whose size depends on what is fed may fit the probe size only."""

@@ -84,20 +84,20 @@ def shrink(model: ModelProto, *, align: int = 1, select: Select = "auto") -> tup
         ModelError: the graph is broken: a cycle, a missing producer, contradicting shapes.
     """
     found = analyse(model)
-    slim = skeleton(found.program.model)
+    source, probe, full = found.program.model, found.program.probe, size(found.program)
+    slim = skeleton(source)
     taken = names_taken(slim.graph)
-    done = []
+    parts = []
     for each, graph in reversed(list(found.within(slim.graph))):  # a graph inside a node before the one around it
         choice = each.removable(align, select)
-        done.append((each, choice, operate(each.program, each.trace, choice, each.values, graph, taken)))
-    complete(slim, found.program.model)
-    sizes = size(found.program), size(read(slim, [[found.program.probe]]))
-    certificate, *inner = (
-        certify(each.program, each.trace, each.values, choice, absorbed, sizes)
-        for each, choice, absorbed in reversed(done)
-    )
+        absorbed = operate(each.program, each.trace, choice, each.values, graph, taken)
+        parts.append(certify(each.program, each.trace, each.values, choice, absorbed, full))
+    del found, each, choice  # the weights take their place in memory
+    complete(slim, source)
+    certificate, *inner = reversed(parts)
     for part in inner:
         certificate.include(part)
+    certificate.output = size(read(slim, [[probe]]))
     return slim, certificate
 
 

@@ -23,7 +23,6 @@ from graph.movement import data_inputs, move, touched
 from graph.program import Program, Shape, captured, key, label
 from graph.rules import MOVEMENT, elementwise, executed, signature
 from graph.signature import OPAQUE, Signature
-from graph.sites import Sites
 from graph.trace import JOINS, Freeze, Groups, Ids, Link, Read, Site, Trace
 
 
@@ -34,16 +33,15 @@ def trace(program: Program) -> Trace:
         tracer.opaque(None, name, "input")
     for index, node in enumerate(program.nodes):
         tracer.visit(index, node)
-    tracer.holds.blocks()
+    tracer.blocks()
     for name in program.outputs:
         tracer.freeze(None, name, None, "output")
     return tracer.finish()
 
 
-class _Tracer(Sites):
+class _Tracer(Holds):
     def __init__(self, program: Program) -> None:
         super().__init__(program)
-        self.holds = Holds(self)
         self.same: list[tuple[Ids, Ids]] = []
         self.uses = Counter(name for node in program.nodes for name in [*node.input, *captured(node)])
         self.uses.update(program.outputs)
@@ -71,7 +69,7 @@ class _Tracer(Sites):
         if all(name in constants for name in node.output if name):
             return
         if key(node) == "Shape":
-            for axis in self.holds.sizes.stay(node.output[0]):
+            for axis in self.sizes.stay(node.output[0]):
                 self.freeze(index, node.input[0], axis, "its size is read")
         if all(name in self.program.probed for name in node.output if name):  # sizes and indices, no channels
             for name in node.output:
@@ -86,7 +84,7 @@ class _Tracer(Sites):
         found = signature(self.program, node) if known else None
         if found is not None:
             self.contraction(index, node, found)
-            return self.holds.adapt(index, node)
+            return self.adapt(index, node)
         self.give_up(index, node, "no rule" if known else "unknown shape")
 
     def give_up(self, index: int, node: NodeProto, why: str) -> None:
@@ -118,7 +116,7 @@ class _Tracer(Sites):
             self.freeze(index, name, None, "shape or index")
         if key(node) == "Concat":
             self.stack(index, node)
-        self.holds.unwritable(index, node)
+        self.unwritable(index, node)
 
     def strung(self, node: NodeProto, arrays: list[Ids]) -> list[Ids]:
         """Pieces in a row that have the same channels all along, as a class token before patches, go together.
@@ -269,7 +267,7 @@ class _Tracer(Sites):
     def finish(self) -> Trace:
         """Merge the ids that were said to be the same."""
         result = self.trace
-        self.holds.dynamic()
+        self.dynamic()
         if self.same:
             left = np.concatenate([a.ravel() for a, _ in self.same])
             right = np.concatenate([b.ravel() for _, b in self.same])

@@ -53,10 +53,10 @@ class Weight:
     def total(self, values: Values, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """What constant ``inputs`` [input channels] add to every output [output channels] at each inner position."""
         array = self.matrices(values.program.constants[self.name])
-        live = inputs.reshape(self.groups, 1, -1)
-        some = live.any((0, 1))  # few are constants, and only those are summed
-        sums = array[:, :, some].sum(tuple(range(3, array.ndim)), dtype=np.float64)
-        return np.asarray((sums * live[:, :, some]).sum(2).ravel())
+        live = inputs.reshape(self.groups, -1)
+        some = live.any(0)  # few are constants, and only those are summed
+        summed = np.einsum(array[:, :, some], range(array.ndim), live[:, some], [0, 2], [0, 1], dtype=np.float64)
+        return np.asarray(summed.ravel())
 
 
 def weight(program: Program, node: NodeProto, found: Signature) -> Weight | None:

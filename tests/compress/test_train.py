@@ -150,7 +150,7 @@ def test_a_run_leaves_its_four_files_and_can_be_loaded(config: Callable[..., Tra
     assert shape == (1, 8, 8)
     trainer = Trainer(run)
     trainer.model = model
-    assert trainer.accuracy(trainer.data.test) == summary.test_accuracy
+    assert trainer.score(trainer.data.test) == summary.test_accuracy
 
 
 def test_the_written_configuration_says_the_shape_of_the_penalty(config: Callable[..., TrainConfig]) -> None:
