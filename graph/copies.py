@@ -7,6 +7,8 @@ from typing import Any
 from google.protobuf.message import Message
 from onnx import ModelProto, TensorProto, helper
 
+from graph.nodes import everywhere
+
 CONTENTS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -30,6 +32,10 @@ def complete(copy: ModelProto, model: ModelProto) -> ModelProto:
             tensor.CopyFrom(contents[tensor.name])
         if copy.ir_version < 4 and tensor.name not in listed:  # files that old list them as inputs, too
             copy.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    for body in list(everywhere(copy.graph))[1:] if copy.ir_version < 4 else []:  # which have no such inputs
+        for tensor in body.initializer:
+            body.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
+        del body.initializer[:]
     return copy
 
 

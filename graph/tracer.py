@@ -20,6 +20,7 @@ from graph.errors import ModelError
 from graph.evaluate import CannotEvaluate
 from graph.holds import Holds
 from graph.movement import data_inputs, move, touched
+from graph.nodes import bodies
 from graph.program import Program, Shape, captured, key, label
 from graph.rules import MOVEMENT, elementwise, executed, signature
 from graph.signature import OPAQUE, Signature
@@ -85,7 +86,8 @@ class _Tracer(Holds):
         if found is not None:
             self.contraction(index, node, found)
             return self.adapt(index, node)
-        self.give_up(index, node, "no rule" if known else "unknown shape")
+        inside = "enters a graph inside" if bodies(node) else "no rule"
+        self.give_up(index, node, inside if known else "unknown shape")
 
     def give_up(self, index: int, node: NodeProto, why: str) -> None:
         """Nothing may leave what this node touches."""

@@ -21,13 +21,13 @@ DEAD = (1, 4)
 X = "bool flag, float[N,3,H,W] x"
 
 
-def conditional(then: str, other: str, around: str = "y = {}", **weights: Array) -> ModelProto:
+def conditional(then: str, other: str, around: str = "y = {}", ir: int = 10, **weights: Array) -> ModelProto:
     """``flag ? then : other``, where both are lists of nodes that make ``p`` and ``q`` from what ``around`` has."""
     inner = (
         "If(flag) <then_branch = yes () => (float[N,2,H,W] p) {" + then + "},"
         " else_branch = no () => (float[N,2,H,W] q) {" + other + "}>"
     )
-    return build(f"({X}) => (float[N,2,H,W] y) {{ {around.format(inner)} }}", **weights)
+    return build(f"({X}) => (float[N,2,H,W] y) {{ {around.format(inner)} }}", ir=ir, **weights)
 
 
 def stored(model: ModelProto) -> dict[str, tuple[int, ...]]:
@@ -76,6 +76,17 @@ def test_a_constant_from_outside_is_copied_where_it_shrinks() -> None:
     assert not slim.graph.initializer
 
 
+def test_files_that_list_their_weights_as_inputs() -> None:
+    """Up to IR 3, whose branches have no such list: there the weights of both lie outside, or are Constant nodes."""
+    model = conditional(
+        "a = Conv(x, w1) p = Conv(a, w2)", "b = Conv(x, w1) r = Relu(b) q = Conv(r, w3)", ir=3,
+        w1=W(6, 3, 1, 1, zero=DEAD), w2=W(2, 6, 1, 1), w3=W(2, 6, 1, 1),
+    )  # fmt: skip
+    slim, certificate = shrunk(model)
+    assert certificate.output.parameters < certificate.input.parameters
+    assert [value.name for value in slim.graph.input][:2] == ["flag", "x"]
+
+
 def test_a_constant_that_others_need_whole_stays_outside() -> None:
     model = conditional(
         "a = Conv(x, w1) p = Conv(a, w2)", "q = Conv(s, w2)", "s = Softmax<axis=1>(c) y = {}",
@@ -94,7 +105,7 @@ def test_what_a_graph_inside_reads_stays_whole() -> None:
     )  # fmt: skip
     slim, certificate = shrunk(model)
     assert stored(slim)["w1"] == (6, 3, 1, 1)
-    assert [(entry.op, entry.why) for entry in certificate.frozen] == [("If:y", "no rule")]
+    assert [(entry.op, entry.why) for entry in certificate.frozen] == [("If:y", "enters a graph inside")]
 
 
 def test_graphs_inside_graphs_inside_graphs() -> None:
