@@ -19,7 +19,7 @@ from graph.movement import data_inputs
 from graph.program import Program, attributes, captured, key
 
 CARRIES = set("Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split())
-TARGETS = {"Reshape": 1, "Expand": 1, "Resize": 3}  #: ops that a shape is an input of, and which
+TARGETS = {"Reshape": 1, "Expand": 1, "Resize": 3, "ConstantOfShape": 0}  #: ops that a shape is an input of, and which
 
 UNKNOWN = -1
 

@@ -225,8 +225,8 @@ class _Tracer(Holds):
                     if ids is not None and ids.shape[axis] == 1:
                         blocked.add(letter)
                     (summed if letter in found.summed else uses).setdefault(letter, []).append((site, axis))
-        if found.groups > 1:  # the output channels of a transposed convolution are no axis of its weight
-            uses.setdefault(found.outputs[0][1], [])
+        for letter in set().union(*found.outputs).difference(*found.operands):
+            uses[letter] = []  # as the output channels of a grouped transposed convolution are no axis of its weight
         carried = {letter for letter in uses if letter not in blocked}
         outputs = [name for name in node.output if name]
         for name, letters in zip(outputs, found.outputs, strict=False):

@@ -161,3 +161,25 @@ def test_the_mean_of_a_constant_is_the_constant():
     )  # fmt: skip
     slim, _ = shrunk(model)
     assert widths(slim)["w2"] == (5, 5) and widths(slim)["w3"] == (5, 2)
+
+
+@pytest.mark.parametrize("filled", [0.0, 0.5])
+def test_a_token_made_of_sizes_follows_the_width(filled: float):
+    """A class token as torch exports it from ``zeros(batch, 1, width) + token``, before the tokens of patches."""
+    w1, w2, token = W(20, 5, zero=(3, 7)), W(20, 2), W(1, 1, 20)
+    token[..., (3, 7)] = -filled
+    model = build(
+        """(float[N,T,5] x) => (float[N,M,2] y) {
+            s = Shape(x)
+            n = Gather(s, zero)
+            v = Concat<axis=0>(n, ones, wide)
+            blank = ConstantOfShape<value=filling>(v)
+            first = Add(blank, token)
+            patches = MatMul(x, w1)
+            t = Concat<axis=1>(first, patches)
+            y = MatMul(t, w2)
+        }""".replace("filling", f"float[1] filling {{{filled}}}"),
+        w1=w1.T.copy(), w2=w2, token=token, ones=np.array([1]), wide=np.array([20]), **PICK,
+    )  # fmt: skip
+    slim, _ = shrunk(model)
+    assert widths(slim)["w1"] == (5, 18) and widths(slim)["token"] == (1, 1, 18)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from blocks import block
 from networks import Map, Network
+from onnx import numpy_helper
 
 
 def tokens(net: Network, source: Map) -> str:
@@ -39,6 +40,25 @@ def mlp(net: Network, source: Map) -> None:
         hidden = net.op("LayerNormalization", hidden, net.constant(scale), net.constant(shift), axis=-1, epsilon=0.1)
     out = linear(net, net.op("Gelu", hidden), inner, source.channels)
     untoken(net, net.op("Add", entry, out) if net.chance(0.5) else out, source.channels, source)
+
+
+@block
+def class_token(net: Network, source: Map) -> None:
+    """A token made of sizes in front of the others, which are then scaled by it."""
+    entry = tokens(net, source)
+    batch = net.op("Slice", net.op("Shape", entry), *(net.constant([place]) for place in (0, 1)))
+    shape = net.op("Concat", batch, net.constant([1, source.channels]), axis=0)
+    filled = numpy_helper.from_array(np.array([0.0 if net.chance(0.7) else 0.5], np.float32))
+    token = net.rng.standard_normal((1, 1, source.channels))
+    token[..., net.dead(source.channels)] = 0
+    first = net.op("Add", net.op("ConstantOfShape", shape, value=filled), net.constant(token))
+    joined = net.op("Concat", first, entry, axis=1)
+    mixed = linear(net, joined, source.channels, source.channels)
+    front, rest = (
+        net.op("Slice", mixed, *(net.constant([place]) for place in (start, end, 1)))
+        for start, end in ((0, 1), (1, 2**31))
+    )
+    untoken(net, net.op("Mul", front, rest), source.channels, source)
 
 
 @block
