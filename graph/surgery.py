@@ -17,12 +17,12 @@ from graph.adapt import adapt
 from graph.evaluate import Array
 from graph.patches import PATCHES, Context
 from graph.planes import Axis, Choice
-from graph.program import Program, attributes, key
+from graph.program import Program, Shape, attributes, key
 from graph.quantised import parts
 from graph.reads import name_of
 from graph.rules import signature
 from graph.tidy import keep, tidy
-from graph.trace import Groups, Read, Site, Trace
+from graph.trace import Groups, Read, Site, Trace, Use
 from graph.values import Mask, Values
 from graph.weights import Weight, weight
 from graph.write import write_constants
@@ -129,11 +129,32 @@ class Surgery:
         old: Array = self.program.constants[node.input[2]].astype(np.float64) if present else np.zeros(1)
         if key(node) not in VECTOR_BIAS:  # broadcast against the output
             total = total.reshape([-1] + [1] * (len(self.program.shapes[node.output[0]]) - 1 - axis))
+        behind = self.added_behind(node.output[0], total.shape) if key(node) == "MatMul" else None
+        if behind is not None:
+            added = self.program.constants[self.name(behind)]
+            self.constants[behind] = (added.astype(np.float64) + total).astype(added.dtype)
+            self.absorbed[index] = self.name(behind)
+            return
         if key(node) == "Gemm":  # alpha A B + beta C: the new C counts once
             old, total = attributes(node).get("beta", 1.0) * old, attributes(node).get("alpha", 1.0) * total
             self.unscaled.add(index)
         self.constants[index, 2] = (old + total).astype(self.program.constants[weight].dtype)
         self.absorbed[index] = node.input[2] if present else f"{node.output[0]}_bias"
+
+    def added_behind(self, out: str, shape: Shape) -> Use | None:
+        """The constant that the only reader of ``out`` adds to it, if it has room for one of ``shape``."""
+        readers = self.program.consumers.get(out, [])
+        adds = len(readers) == 1 and key(self.program.nodes[readers[0]]) == "Add" and out not in self.program.outputs
+        if not adds:
+            return None
+        names = list(self.program.nodes[readers[0]].input)
+        use = readers[0], 1 - names.index(out)
+        name = names[use[1]]
+        if name not in self.program.constants or use in self.trace.stored:
+            return None
+        own = self.program.constants[name].shape
+        fits = len(own) >= len(shape) and np.broadcast_shapes(own, shape) == own
+        return use if fits else None
 
     def slice_constants(self) -> None:
         """Cut out of every use of a constant what its node no longer sees."""

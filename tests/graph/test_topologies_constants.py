@@ -258,3 +258,25 @@ def test_constants_through_every_activation(op: str) -> None:
         w1=w(4, 3, 1, 1, zero=(1, 2)), b1=biased(4, {1: 0.7}), w2=w(2, 4, 3, 3), b2=w(2),
     )  # fmt: skip
     assert widths(shrunk(model)[0])["w1"] == (2, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("sum", "after"),
+    [
+        ("Add(m, b)", ["Add"]),
+        ("Add(places, m)", ["Add"]),
+        ("Add(m, one)", ["Add", "Add"]),  # a scalar has no room for it
+        ("Mul(m, b)", ["Add", "Mul"]),
+        ("Add(m, m)", ["Add", "Add"]),
+    ],
+)
+def test_a_product_has_the_bias_that_is_added_behind_it(sum: str, after: list[str]) -> None:
+    """Linear layers that are exported as MatMul and Add stay two nodes."""
+    w = Weights()
+    model = build(
+        f"(float[N,3,5] x) => (y) {{ a = MatMul(x, w1) h = Add(a, b1) r = Relu(h) m = MatMul(r, w2) y = {sum} }}",
+        w1=w(5, 8, zero=(1, 4), axis=1), b1=np.abs(w(8)), w2=w(8, 6), b=w(6), places=w(1, 3, 6), one=w(1),
+    )  # fmt: skip
+    slim, _ = shrunk(model)
+    assert ops(slim) == ["MatMul", "Add", "Relu", "MatMul", *after]
+    assert widths(slim)["w2"] == (6, 6)
