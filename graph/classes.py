@@ -7,7 +7,7 @@ rest is zeroed: rows of weights, biases, scales and shifts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,7 +23,7 @@ from graph.program import Program, key
 from graph.quantised import parts, quantised
 from graph.reads import name_of
 from graph.shrink import Analysis
-from graph.trace import Groups, Trace, Use
+from graph.trace import Groups, Site, Trace, Use
 from graph.values import Mask
 from graph.write import names_taken, write_constants
 
@@ -115,15 +115,21 @@ class Classes:
         """Sum over all weights that make a class of ``measure``, an element-wise function."""
         return np.concatenate([offer.reduce(measure) for offer in self.offers])
 
-    def zeroed(self, chosen: Mask) -> ModelProto:
-        """A copy of the model in which the ``chosen`` classes [classes, bool] are zero."""
+    def zeroed(self, chosen: Mask, fitted: Mapping[Use, Array] | None = None) -> ModelProto:
+        """A copy of the model in which the ``chosen`` classes [classes, bool] are zero, and other constants as given.
+
+        Args:
+            chosen: classes.
+            fitted: new values of uses of constants of the outermost graph, which take the place of zeroed ones.
+        """
         copy = skeleton(self.analysis.program.model)
         taken = names_taken(copy.graph)
         ends = np.cumsum([offer.family.size for offer in self.offers])
         graphs = zip(self.offers, np.split(chosen, ends[:-1]), self.analysis.within(copy.graph), strict=True)
         for offer, own, (_, graph) in reversed(list(graphs)):  # a graph inside a node before the one around it
             program = offer.program
-            write_constants(program, graph, program.matching(graph), offer.zeros(own), taken)
+            constants = offer.zeros(own) | (dict(fitted or {}) if offer is self.offers[0] else {})
+            write_constants(program, graph, program.matching(graph), constants, taken)
         return complete(copy, self.analysis.program.model)
 
     def weakest(self, scores: Scores, count: int, floor: float = FLOOR) -> Mask:
@@ -157,6 +163,9 @@ def offer(analysis: Analysis) -> Offer:
     for groups in trace.groups:
         if groups.outputs in channels.labels and not _has_rows(program, groups):
             able[channels.labels[groups.outputs]] = False
+    for site in trace.ids:
+        for place in _overlapping(trace, site):
+            able[channels.labels[site, place]] = False
     numbers = np.where(able, np.cumsum(able) - 1, -1)
     planes = {axis: numbers[own] for axis, own in channels.labels.items()}
     family = np.zeros(np.count_nonzero(able), np.int64)
@@ -176,6 +185,16 @@ def _born(program: Program, trace: Trace, use: Use, axis: Axis) -> bool:
 def _has_rows(program: Program, groups: Groups) -> bool:
     """Whether the weight has an axis of all output channels, as Conv's has and ConvTranspose's has not."""
     return key(program.nodes[groups.node]) == "Conv"
+
+
+def _overlapping(trace: Trace, site: Site) -> list[int]:
+    """Axes whose hyperplanes have ids in common, as where a constant lies beside what is the same along the axis."""
+    ids, varying = trace.ids[site], trace.varying(site)
+    count = np.unique(ids).size if len(varying) > 1 else ids.size
+    if count == ids.size:
+        return []
+    places = [np.broadcast_to(each, ids.shape).ravel() for each in np.ogrid[tuple(map(slice, ids.shape))]]
+    return [axis for axis in varying if np.unique([ids.ravel(), places[axis]], axis=1).shape[1] > count]
 
 
 def _making(program: Program, trace: Trace, choice: Choice) -> list[tuple[Use, int, Axis]]:

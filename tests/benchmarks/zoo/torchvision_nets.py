@@ -28,7 +28,7 @@ NAMES = [*CLASSIFICATION, *SEGMENTATION, *DETECTION, *VIDEO, *FLOW]
 SIDES = {
     "alexnet": 80, "inception_v3": 96, "maxvit_t": 224, "swin_t": 112, "swin_s": 112, "swin_b": 112,
     "swin_v2_t": 128, "swin_v2_s": 128, "swin_v2_b": 128, "vit_h_14": 56, "raft_small": 128, "raft_large": 128,
-    "mvit_v1_b": 112, "mvit_v2_s": 112, "s3d": 224, "ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320,
+    "mvit_v1_b": 224, "mvit_v2_s": 224, "s3d": 224, "ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320,
 }  # fmt: skip
 FRAMES = {"s3d": 16, "mvit_v1_b": 16, "mvit_v2_s": 16}  # of a video; else 4
 
@@ -41,8 +41,6 @@ def build(name: str) -> Network:
         extra = {"aux_logits": False, "init_weights": False}
     elif name.startswith("vit"):
         extra = {"image_size": side}
-    elif name.startswith("mvit"):
-        extra = {"spatial_size": (side, side), "temporal_size": FRAMES[name]}
     elif name in (*SEGMENTATION, *DETECTION):
         extra = {"weights_backbone": None}
     model = models.get_model(name, weights=None, **extra)
