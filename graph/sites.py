@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from graph.program import Program, Shape, label
 from graph.trace import Freeze, Ids, Site, Trace
+
+#: Elements of a tensor that have ids of their own. Scores of attention with a bias per position would have millions.
+GRID = 2**18
+
+
+def too_long(sizes: Sequence[int]) -> set[int]:
+    """Axes that a grid of ``sizes`` must do without to stay small: the longest ones, along which nothing may go."""
+    order = sorted(range(len(sizes)), key=lambda axis: sizes[axis])
+    reach = np.cumprod([float(sizes[axis]) for axis in order])
+    return {axis for axis, product in zip(order, reach, strict=True) if product > GRID and sizes[axis] > 1}
 
 
 class Sites:

@@ -24,6 +24,7 @@ from graph.nodes import bodies
 from graph.program import Program, Shape, captured, key, label
 from graph.rules import MOVEMENT, elementwise, executed, signature
 from graph.signature import OPAQUE, Signature
+from graph.sites import too_long
 from graph.trace import JOINS, Freeze, Groups, Ids, Link, Read, Site, Trace
 
 
@@ -170,16 +171,21 @@ class _Tracer(Holds):
             self.stick(out, cause)
             self.trace.freezes += [replace(cause, site=site, axis=None) for site, _, _ in operands]
             return
-        if any(constant) or not peers or any(ids.shape != tuple(extents) for ids in peers[:1]):
-            ids = self.fresh(tuple(shape[a] if constant[a] else extents[a] for a in range(rank)))
+        sizes = [shape[axis] if constant[axis] else extents[axis] for axis in range(rank)]
+        long = too_long(sizes)
+        anew = bool(long) or any(constant)
+        if anew or not peers or any(ids.shape != tuple(extents) for ids in peers[:1]):
+            ids = self.fresh(tuple(1 if axis in long else size for axis, size in enumerate(sizes)))
         else:
             ids = peers[0]
         self.put(out, ids)
         for (site, own, full), wide in zip(operands, broadcast, strict=True):
-            if wide or any(constant):
+            if wide or anew:
                 offset = rank - len(self.shape(site))
                 for axis in range(rank):
-                    if own.shape[axis] > 1:
+                    if own.shape[axis] > 1 and axis in long:
+                        self.freeze(index, site, axis - offset, "mixed")
+                    elif own.shape[axis] > 1:
                         self.trace.links.append(Link(index, ((out, axis), (site, axis - offset))))
                     elif full[axis] > 1:  # it is all one there, and stays as long
                         self.freeze(index, out, axis, "mixed")
@@ -227,8 +233,11 @@ class _Tracer(Holds):
                     (summed if letter in found.summed else uses).setdefault(letter, []).append((site, axis))
         for letter in set().union(*found.outputs).difference(*found.operands):
             uses[letter] = []  # as the output channels of a grouped transposed convolution are no axis of its weight
-        carried = {letter for letter in uses if letter not in blocked}
         outputs = [name for name in node.output if name]
+        for name, letters in zip(outputs, found.outputs, strict=False):
+            free = [letter in uses and letter not in blocked for letter in letters]
+            blocked |= {letters[a] for a in too_long(np.where(free, self.program.shapes[name], 1).tolist())}
+        carried = {letter for letter in uses if letter not in blocked}
         for name, letters in zip(outputs, found.outputs, strict=False):
             shape = self.program.shapes[name]
             self.put(

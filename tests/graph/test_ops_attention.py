@@ -99,3 +99,22 @@ def test_what_mixes_a_head_keeps_its_sizes(op: str) -> None:
     )  # fmt: skip
     found = widths(shrunk(model)[0])
     assert (found["wq"], found["wk"], found["wv"]) == ((6, 8), (6, 8), (6, 6))
+
+
+def test_scores_with_a_bias_for_every_pair_of_many_tokens_lose_heads() -> None:
+    """Ids for every element would be half a million here, and billions in a video transformer."""
+    w = Weights()
+    dead = (6, 7)
+    model = build(
+        """(float[N,256,6] x) => (float[N,256,3] y) {
+            q = MatMul(x, wq) q4 = Reshape(q, apart) qt = Transpose<perm=[0,2,1,3]>(q4)
+            k = MatMul(x, wk) k4 = Reshape(k, apart) kt = Transpose<perm=[0,2,3,1]>(k4)
+            v = MatMul(x, wv) v4 = Reshape(v, apart) vt = Transpose<perm=[0,2,1,3]>(v4)
+            s = MatMul(qt, kt) b = Add(s, bias) p = Softmax(b) o = MatMul(p, vt)
+            ot = Transpose<perm=[0,2,1,3]>(o) of = Reshape(ot, together) y = MatMul(of, wo)
+        }""",
+        wq=w(6, 16), wk=w(6, 16), wv=w(6, 16), wo=w(16, 3, zero=dead), bias=w(1, 256, 256),
+        apart=np.array([0, 256, 8, 2]), together=np.array([0, 256, 16]),
+    )  # fmt: skip
+    slim, _ = shrunk(model)
+    assert [widths(slim)[name] for name in ("wq", "wk", "wv", "wo")] == [(6, 14), (6, 14), (6, 14), (14, 3)]
