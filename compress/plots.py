@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from compress.files import atomic
 from compress.profiling import Profiles
+from compress.prune.sensitivity import Sensitivity
 from compress.tables import batch
 from runtime import BenchResult
 
@@ -79,6 +81,22 @@ def overview_plot(widths: Widths, result: BenchResult, path: Path, title: str) -
     left.legend(frameon=False)
     latencies(right, result)
     figure.suptitle(title)
+    _save(figure, path)
+
+
+def sensitivity_plot(found: Sensitivity, path: Path) -> None:
+    """Distance of the answers, and accuracy where it is known, against the share of each family that is zero."""
+    panels = [("distance", found.distance)] + [("accuracy", "accuracy, %")] * (found.accuracy is not None)
+    figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")
+    last = max(len(found.families) - 1, 1)
+    for axes, (name, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for place, curve in enumerate(found.families):
+            axes.plot(curve.removed, getattr(curve, name), ".-", color=colormaps["viridis"](place / last), linewidth=1)
+        axes.set_xlabel("share of the family that is zero")
+        axes.set_title(f"{title}; families from input (dark) to output (bright)")
+        if name == "distance":
+            axes.set_yscale("symlog", linthresh=1e-3)
+            axes.set_ylim(bottom=0)
     _save(figure, path)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graph.classes import Classes, Offer
 from graph.counts import Size, macs, size
@@ -37,6 +38,20 @@ class Forecast:
             alone = replace(program, bodies={})
             work -= macs(alone) - macs(replace(alone, shapes=program.shapes | shapes))
         return Size(parameters, work)
+
+    def costs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Parameters and MACs [classes] that each class takes with it when it goes alone."""
+        alike = np.zeros(len(self.classes))  # a random projection of how many channels of which axes are the class's
+        draw = np.random.default_rng(0).random
+        ends = np.cumsum([offer.family.size for offer in self.classes.offers])
+        for offer, own in zip(self.classes.offers, np.split(alike, ends[:-1]), strict=True):
+            for labels in [*offer.planes.values(), *(maker.classes for maker in offer.makers)]:
+                own += draw() * np.bincount(labels[labels >= 0], minlength=own.size)
+        _, firsts, groups = np.unique(alike.round(9), return_index=True, return_inverse=True)
+        sizes = [self.without(np.arange(len(self.classes)) == first) for first in firsts]
+        parameters = np.array([self.full.parameters - size.parameters for size in sizes], np.int64)
+        work = np.array([self.full.macs - size.macs for size in sizes], np.int64)
+        return parameters[groups], work[groups]
 
 
 def _shapes(offer: Offer, chosen: Mask) -> dict[str, Shape]:

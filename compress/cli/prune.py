@@ -3,54 +3,121 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
-from compress.cli.app import JsonPath, Quiet, check_outputs, out, say, verb, write_json
+from compress.cli.app import (
+    DataDir,
+    DataName,
+    JsonPath,
+    Quiet,
+    check_outputs,
+    fail,
+    out,
+    say,
+    verb,
+    write_json,
+)
+from compress.cli.sessions import Provider, SessionPairs, pairs, settings
 from compress.errors import UserError
+from compress.registry import unknown
 
-Fraction = typer.Option(min=0, max=1)
+NEAR = 0.03  # of the latency that was asked for
+
+CRITERION_HELP = (
+    "Which channel classes matter least: random, l1, l2, geometric-median, bn-scale; with samples activation-mean, "
+    "activation-variance, reconstruction, kl, output-error."
+)
+INPUT_HELP = "Samples of any input along the first axis, instead of --data: .npy, .npz, or a number."
 
 
 @verb
 def prune(
     source: Annotated[Path, typer.Argument(metavar="IN.onnx", help="Any ONNX file.")],
     target: Annotated[Path, typer.Option("-o", "--out", metavar="ZEROED.onnx", help="Where the zeroed model goes.")],
-    criterion: Annotated[str, typer.Option(help="random, l1 or l2: which channel classes matter least.")] = "l2",
+    criterion: Annotated[str, typer.Option(metavar="NAME", help=CRITERION_HELP)] = "l2",
     keep: Annotated[float | None, typer.Option(metavar="F", help="Fraction of the channel classes to keep.")] = None,
     params: Annotated[float | None, typer.Option(metavar="F", help="Fraction of the parameters to keep.")] = None,
     macs: Annotated[float | None, typer.Option(metavar="F", help="Fraction of the MACs to keep.")] = None,
+    size: Annotated[
+        float | None, typer.Option("--bytes", metavar="F", help="Fraction of the file's size to keep.")
+    ] = None,
+    latency: Annotated[
+        float | None, typer.Option(metavar="F", help="Fraction of the latency to keep, measured on this machine.")
+    ] = None,
     floor: Annotated[float, typer.Option(min=0, max=1, help="Of every group of classes so much stays.")] = 0.05,
-    seed: Annotated[int, typer.Option(min=0, help="For criteria that draw.")] = 0,
+    protect: Annotated[
+        list[str] | None, typer.Option(metavar="TENSOR", help="A tensor that stays whole; may be given again.")
+    ] = None,
+    align: Annotated[int, typer.Option(min=1, help="Of every group a multiple of this stays.")] = 1,
+    scope: Annotated[str, typer.Option(help="global, or local: equal shares of all groups go.")] = "global",
+    per: Annotated[str, typer.Option(help="class, params or macs: what a score is divided by.")] = "class",
+    rounds: Annotated[int, typer.Option(min=1, help="Score again so many times on the way to the budget.")] = 1,
+    data: DataName = None,
+    data_dir: DataDir = None,
+    given: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=FILE", help=INPUT_HELP)] = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many (training) samples are looked at.")] = 256,
+    scores: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Keep scores of kl and output-error for another budget.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Of the inputs for --latency; 1 where it is open.")] = None,
+    provider: Provider = "cpu",
+    session: SessionPairs = None,
+    seed: Annotated[int, typer.Option(min=0, help="For criteria that draw, and which samples are taken.")] = 0,
     json_path: JsonPath = None,
     quiet: Quiet = False,
 ) -> None:
     """Zero whole channel classes down to a budget; `shrink` then removes them, exactly.
 
     What is lost is up to the criterion: measure it with `compress verify ZEROED.onnx --against IN.onnx --data ...`.
+    An interrupted `kl` goes on where it stopped when it is started again.
 
-    Example: `compress prune model.onnx -o zeroed.onnx --criterion l2 --macs 0.5`
+    Example: `compress prune model.onnx -o zeroed.onnx --criterion kl --data cifar10 --data-dir data --macs 0.5`
     """
-    budgets = {name: value for name, value in (("keep", keep), ("params", params), ("macs", macs)) if value is not None}
+    named = {"keep": keep, "params": params, "macs": macs, "bytes": size, "latency": latency}
+    budgets = {name: value for name, value in named.items() if value is not None}
     if len(budgets) != 1:
-        raise UserError("give exactly one of --keep, --params and --macs")
+        raise UserError("give exactly one of --keep, --params, --macs, --bytes and --latency")
     ((budget, fraction),) = budgets.items()
     if not 0 < fraction <= 1:
         raise UserError(f"--{budget} {fraction}: give a fraction above 0 and up to 1")
-    check_outputs(target, json_path, source=source)
+    check_outputs(target, json_path, scores, source=source)
     from compress import tables
-    from compress.pruning import prune_file
+    from compress.progress import Silent, progress
+    from compress.prune.pruning import Options, Per, Samples, Scope, prune_file
 
+    for option, value, valid in (("--scope", scope, get_args(Scope)), ("--per", per, get_args(Per))):
+        if value not in valid:
+            raise unknown(f"value of {option}", value, list(valid))
+    options = Options(
+        floor=floor,
+        protect=protect or (),
+        align=align,
+        scope=scope,  # type: ignore[arg-type]  # checked above, as is per
+        per=per,  # type: ignore[arg-type]
+        rounds=rounds,
+        samples=Samples(data, data_dir, pairs("--input", given), samples),
+        scores=scores,
+        batch=batch,
+        settings=settings(provider, session),
+        seed=seed,
+    )
     result = prune_file(
         source,
         target,
         criterion=criterion,
-        budget=budget,  # type: ignore[arg-type]  # one of the three literals above
+        budget=budget,  # type: ignore[arg-type]  # one of the literals above
         fraction=fraction,
-        seed=seed,
-        floor=floor,
+        options=options,
+        progress=Silent() if quiet else progress(),
     )
     out.print(tables.sizes(result.certificate, title="after shrink"))
     say(f"{target}: {result.zeroed:,} of {result.offered:,} channel classes are zero")
-    write_json(json_path, {"model": str(target), "zeroed": result.zeroed, "offered": result.offered})
+    figures = {"model": str(target), "zeroed": result.zeroed, "offered": result.offered, "latency": result.latency}
+    write_json(json_path, figures)
+    if result.latency is not None:
+        told = f"{result.latency:.1%} of the latency is left after shrink, and {fraction:.1%} was asked for"
+        if abs(result.latency / fraction - 1) > NEAR:
+            raise fail(f"{target}: {told}; widths come in steps, and other work on this machine is noise: try again")
+        say(told)

@@ -48,11 +48,11 @@ BAD_OPTIONS = [
     ("prune net.onnx -o folder --keep 0.5", "cannot write folder"),
     ("prune net.onnx -o net.onnx --keep 0.5", "net.onnx is named for two files"),
     # prune
-    ("prune net.onnx -o precious.onnx", "exactly one of --keep, --params and --macs"),
-    ("prune net.onnx -o precious.onnx --keep 0.5 --macs 0.5", "exactly one of --keep, --params and --macs"),
+    ("prune net.onnx -o precious.onnx", "exactly one of --keep, --params"),
+    ("prune net.onnx -o precious.onnx --keep 0.5 --macs 0.5", "exactly one of --keep, --params"),
     ("prune net.onnx -o precious.onnx --keep nan", "--keep nan: give a finite number"),
     ("prune net.onnx -o precious.onnx --keep 0", "--keep 0.0: give a fraction"),
-    ("prune net.onnx -o precious.onnx --macs 0.001", "0.1% of the macs cannot be reached"),
+    ("prune net.onnx -o precious.onnx --macs 0.001", "0.1% of the MACs cannot be reached"),
     ("prune net.onnx -o precious.onnx --keep 0.5 --criterion l3", "unknown criterion 'l3'; did you mean 'l"),
     # data
     (f"{VERIFY} --data digts", "unknown data set 'digts'; did you mean 'digits'"),
@@ -142,7 +142,7 @@ BAD_OPTIONS = [
     ("train --out run", "needs --model"),
     (f"{TRAIN} --model resnet2O", "did you mean 'resnet20'"),
     (f"{TRAIN} --model vgg19", "cannot read images of 1x8x8"),
-    (f"{TRAIN} --model torchvision:fcn_resnet50", "unknown torchvision model 'fcn_resnet50'"),
+    (f"{TRAIN} --model torchvision:fcn_resnet50", r"into logits \[2, 10\], not \[2, 10, 8, 8\]"),
     (f"{TRAIN} --data cifar", "did you mean 'cifar10'"),
     (f"{TRAIN} --data cifar10 --data-dir folder", "no cifar10 in folder"),
     (f"{TRAIN} --method network-sliming", "did you mean 'network-slimming'"),

@@ -6,10 +6,15 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from shell import Cli
 
 from compress import shrinking
+from compress.prune import CRITERIA, budgets, pruning
+from compress.prune.masked import MaskedModel
 from compress.staircase import KINDS, WIDTHS, Staircase
 
 MODEL = "net.onnx"
@@ -21,14 +26,113 @@ def sizes(path: str) -> tuple[float, float]:
     return after["parameters"] / before["parameters"], after["macs"] / before["macs"]
 
 
-@pytest.mark.parametrize("criterion", ["random", "l1", "l2"])
+DATA = "--input input=x.npy --samples 16"
+
+
+@pytest.fixture(autouse=True)
+def samples(here: Path) -> None:
+    """Calibration data for the model, and some that does not fit."""
+    x = np.random.default_rng(0).normal(size=(20, 1, 8, 8)).astype(np.float32)
+    np.save("x.npy", x)
+    np.save("narrow.npy", x[..., :5])
+    x[3, 0, 0, 0] = np.nan
+    np.save("nan.npy", x)
+
+
+@pytest.mark.parametrize("criterion", sorted(set(CRITERIA) - {"bn-scale"}))
 def test_prune_then_shrink(criterion: str, cli: Cli) -> None:
-    assert cli(f"prune {MODEL} -o zeroed.onnx --criterion {criterion} --keep 0.5 --json p.json").status == 0
+    assert cli(f"prune {MODEL} -o zeroed.onnx --criterion {criterion} --keep 0.5 {DATA} --json p.json").status == 0
+    assert not list(Path().glob("*scores*"))
     told = json.loads(Path("p.json").read_text())
     assert told["schema"] == 1 and 0 < told["zeroed"] <= told["offered"] / 2
     assert cli(f"verify zeroed.onnx --against {MODEL}").status == 1  # something was lost
     assert cli("shrink zeroed.onnx -o slim.onnx").status == 0
     assert cli("verify slim.onnx --against zeroed.onnx").status == 0  # and nothing since
+
+
+def test_bytes_are_those_of_the_shrunk_file(cli: Cli) -> None:
+    assert cli(f"prune {MODEL} -o zeroed.onnx --bytes 0.6").status == 0
+    assert cli("shrink zeroed.onnx -o slim.onnx").status == 0
+    assert Path("slim.onnx").stat().st_size <= 0.6 * Path(MODEL).stat().st_size
+
+
+@pytest.mark.parametrize("options", ["--scope local", "--per macs", "--per params", "--rounds 3", "--align 4"])
+def test_ways_to_choose(options: str, cli: Cli) -> None:
+    assert cli(f"prune {MODEL} -o zeroed.onnx --macs 0.6 {options}").status == 0
+    assert cli("shrink zeroed.onnx -o slim.onnx").status == 0
+    assert sizes("slim.json")[1] <= 0.6
+
+
+def test_alignment_and_protection_are_what_shrink_leaves(cli: Cli) -> None:
+    assert cli(f"prune {MODEL} -o zeroed.onnx --keep 0.67 --align 8 --protect b1").status == 0
+    model = onnx.load("zeroed.onnx")
+    live = {w.name: numpy_helper.to_array(w).reshape(w.dims[0], -1).any(1).sum() for w in model.graph.initializer}
+    assert live["w1"] == 3 and live["w2"] == 8  # of the first, five were zero before
+
+
+def test_latency_is_searched_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine whose latency is that of a model's parameters, but for the noise of short measurements."""
+    noise = iter([0.05, -0.04, 0.03, -0.02] * 10)
+
+    def bench(model: Path, against: Path, *, plan: object, **_: object) -> SimpleNamespace:
+        one, two = (sum(np.prod(w.dims) for w in onnx.load(path).graph.initializer) for path in (model, against))
+        error = next(noise) if plan is budgets.QUICK else 0
+        return SimpleNamespace(comparison=SimpleNamespace(ratio=SimpleNamespace(estimate=two / one * (1 + error))))
+
+    monkeypatch.setattr(budgets, "bench", bench)
+    result = cli(f"prune {MODEL} -o zeroed.onnx --latency 0.57 --json told.json")
+    told = json.loads(Path("told.json").read_text())
+    assert abs(told["latency"] / 0.57 - 1) <= 0.03 and result.status == 0
+    assert "asked for" in result.out
+    assert cli(f"prune {MODEL} -o zeroed.onnx --latency 0.001").status == 2
+
+
+def test_scores_are_kept_for_another_budget(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    kl = f"--criterion kl {DATA} --scores scores.json"
+    assert cli(f"prune {MODEL} -o a.onnx --keep 0.7 {kl}").status == 0
+    monkeypatch.delattr(MaskedModel, "means")
+    assert cli(f"prune {MODEL} -o b.onnx --keep 0.5 {kl}").status == 0
+    assert cli(f"prune {MODEL} -o b.onnx --keep 0.6 --per macs {kl}").status == 0
+
+
+def test_scores_of_a_run_that_was_killed_are_beside_its_target(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pruning, "staged", interrupted)
+        assert cli(f"prune {MODEL} -o a.onnx --keep 0.7 --criterion kl {DATA}").status == 130
+    assert Path("a.onnx.scores.json").exists() and not Path("a.onnx").exists()
+    monkeypatch.delattr(MaskedModel, "means")
+    assert cli(f"prune {MODEL} -o a.onnx --keep 0.7 --criterion kl {DATA}").status == 0
+    assert Path("a.onnx").exists() and not Path("a.onnx.scores.json").exists()
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_sensitivity(suffix: str, cli: Cli) -> None:
+    result = cli(f"inspect {MODEL} --sensitivity {DATA} --json told.json --plot plot.{suffix}")
+    assert result.status == 0 and "kl of 16 samples" in result.out
+    told = json.loads(Path("told.json").read_text())["sensitivity"]
+    assert told["distance"] == "kl" and told["accuracy"] is None
+    assert [family["classes"] for family in told["families"]] == [8, 16]
+    for family in told["families"]:
+        assert len(family["removed"]) == len(family["distance"]) == 5
+        assert family["distance"][-1] > family["distance"][0]
+    assert Path(f"plot.{suffix}").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ("--sensitivity", "--data, or --input"),
+        ("--plot plot.png", "are for --sensitivity"),
+        (f"--sensitivity {DATA} --criterion l3", "did you mean"),
+        ("--sensitivity --input input=nan.npy", "NaN"),
+    ],
+)
+def test_bad_options_of_sensitivity(options: str, expected: str, cli: Cli) -> None:
+    result = cli(f"inspect {MODEL} {options}")
+    assert result.status == 2 and expected in result.err and result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("budget, place", [("params", 0), ("macs", 1)])
@@ -54,6 +158,18 @@ def test_the_same_seed_gives_the_same_zeros(cli: Cli) -> None:
         ("--keep 0", "above 0"),
         ("--keep 1.5", "above 0"),
         ("--params 0.01 --floor 0.5", "cannot be reached"),
+        ("--keep 0.01", "are left with every class gone that may go"),
+        ("--bytes 0.01", "cannot be reached"),
+        ("--keep 0.5 --protect w9", "did you mean 'w"),
+        ("--keep 0.5 --scope locl", "did you mean 'local'"),
+        ("--keep 0.5 --per mac", "did you mean 'macs'"),
+        ("--keep 0.5 --criterion kl", "--data, or --input"),
+        ("--keep 0.5 --criterion bn-scale", "take another criterion"),
+        ("--keep 0.5 --criterion kl --input input=nan.npy", "sample 3 of 'input' has NaN"),
+        ("--keep 0.5 --criterion kl --input input=narrow.npy", "takes [N, 1, 8, 8]"),
+        ("--keep 0.5 --criterion kl --input other=x.npy", "give it with --input input"),
+        ("--keep 0.5 --criterion kl --input input=x.npy --data digits", "either --data or --input"),
+        ("--keep 0.5 --criterion kl --input input=x.npy --scores text.onnx", "holds no scores"),
     ],
 )
 def test_bad_options(options: str, expected: str, cli: Cli) -> None:

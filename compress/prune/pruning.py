@@ -1,0 +1,179 @@
+"""From a trained ONNX file to one in which the weakest channel classes are zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+import graph
+from compress.errors import UserError
+from compress.files import staged
+from compress.progress import Progress, Silent
+from compress.prune.budgets import Budget, Trial, fastest, fewest
+from compress.prune.calibration import Calibration, arrays, images
+from compress.prune.criterion import CRITERIA, Context
+from compress.prune.selection import Selection, local, protected
+from compress.prune.store import Store
+from graph.classes import Classes, Scores, classes
+from graph.forecast import Forecast
+from graph.values import Mask
+from runtime import Settings, open_session
+
+Scope = Literal["global", "local"]
+Per = Literal["class", "params", "macs"]
+
+IMAGES = 256  # as CURL takes
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Where calibration data comes from; from nowhere if neither ``data`` nor ``given`` says.
+
+    Attributes:
+        data: name of a data set, of which training images are taken.
+        folder: where it lies.
+        given: files by input, instead.
+        count: how many samples at most.
+    """
+
+    data: str | None = None
+    folder: Path | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+    count: int = IMAGES
+
+    def read(self, model: Path, settings: Settings, seed: int) -> Calibration | None:
+        """The samples, and the answers of ``model``; errors are those of `images` and `arrays`."""
+        if self.data is None and not self.given:
+            return None
+        if self.data is not None and self.given:
+            raise UserError("give either --data or --input")
+        session = open_session(model, settings)
+        if self.data is not None:
+            return images(session, self.data, self.folder, self.count, seed)
+        return arrays(session, self.given, self.count)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How classes are chosen, apart from criterion and budget.
+
+    Attributes:
+        floor: fraction of every family of classes that always stays.
+        protect: names of tensors that stay whole.
+        align: of every family a multiple of this many classes stays, or all of them.
+        scope: scores of all families compare, or equal shares of all families go (``local``).
+        per: scores are divided by what a class costs in parameters or MACs, or are taken as they are (``class``).
+        rounds: scores are found anew so many times, on the way to the budget in equal ratios.
+        samples: for criteria that look at activations or answers.
+        scores: file of scores that took long; None for one beside the target that vanishes at the end.
+        batch: of the inputs that latency is measured on.
+        settings: how models are run.
+        seed: of criteria that draw, and of the choice of samples.
+    """
+
+    floor: float = 0.05
+    protect: Sequence[str] = ()
+    align: int = 1
+    scope: Scope = "global"
+    per: Per = "class"
+    rounds: int = 1
+    samples: Samples = field(default_factory=Samples)
+    scores: Path | None = None
+    batch: int | None = None
+    settings: Settings = field(default_factory=Settings)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was zeroed, and what `shrink` will leave.
+
+    Attributes:
+        zeroed: how many classes.
+        offered: of how many.
+        certificate: that `shrink` will write.
+        latency: fraction of it that is left, if that was the budget.
+    """
+
+    zeroed: int
+    offered: int
+    certificate: graph.Certificate
+    latency: float | None = None
+
+
+def prune_file(
+    source: Path,
+    target: Path,
+    *,
+    criterion: str,
+    budget: Budget,
+    fraction: float,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Pruned:
+    """Write a copy of ``source`` in which the classes with the lowest scores are zero.
+
+    Args:
+        source: any ONNX file.
+        target: where the zeroed model goes.
+        criterion: a name of `CRITERIA`.
+        budget: what ``fraction`` is of: classes, or what `shrink` leaves of parameters, MACs, bytes or latency.
+        fraction: to stay, 0 < fraction <= 1. A latency is met as nearly as it can be measured, the others at most.
+        options: everything else.
+        progress: told how far scoring is.
+
+    Raises:
+        ModelError: the file cannot be read or is broken.
+        SessionError: ONNX Runtime cannot run it, or not on these samples.
+        UserError: no such criterion, tensor or data, the model offers no class, the budget cannot be reached above the
+            floor, or the file cannot be written.
+    """
+    options = options or Options()
+    score = CRITERIA.get(criterion)
+    offered = classes(graph.analyse(graph.load(source)))
+    if not len(offered):
+        raise UserError(f"{source} offers no channel that could go: compress inspect {source} says what holds them")
+    kept = protected(offered, options.protect)
+    remembered = options.scores or target.with_name(f"{target.name}.scores.json")
+    context = Context(
+        seed=options.seed,
+        data=options.samples.read(source, options.settings, options.seed),
+        settings=options.settings,
+        progress=progress or Silent(),
+        store=Store(remembered),
+    )
+    gone = np.zeros(len(offered), np.bool_)
+    latency = None
+    for number in range(1, options.rounds + 1):
+        current = classes(graph.analyse(offered.zeroed(gone))) if gone.any() else offered
+        scores = _comparable(score(current, replace(context, skip=gone | kept)), offered, options)
+        selection = Selection(offered, _bound(scores, gone, kept), options.floor, options.align)
+        trial = Trial(source, selection, budget, options.settings, options.batch)
+        share = fraction ** (number / options.rounds)
+        if budget == "latency":
+            count, latency = fastest(trial, share, context.progress)
+        else:
+            count = fewest(trial, share)
+        gone = selection.weakest(count)
+    with staged(target) as path:
+        graph.save(offered.zeroed(gone), path)
+    if options.scores is None:
+        remembered.unlink(missing_ok=True)
+    return Pruned(int(gone.sum()), len(offered), trial.shrunk(count), latency)
+
+
+def _comparable(scores: Scores, offered: Classes, options: Options) -> Scores:
+    """Scores by cost or by rank, as ``options`` say."""
+    if options.per != "class":
+        parameters, work = Forecast(offered).costs()
+        scores = scores / np.maximum(parameters if options.per == "params" else work, 1)
+    return local(scores, offered) if options.scope == "local" else scores
+
+
+def _bound(scores: Scores, gone: Mask, kept: Mask) -> Scores:
+    """What is gone goes first, and what is protected never does."""
+    return np.where(kept, np.inf, np.where(gone, -np.inf, scores))
