@@ -11,7 +11,7 @@ from compress.errors import UserError
 
 T = TypeVar("T")
 
-FEW = 30
+FEW = 40
 
 
 def unknown(kind: str, name: str, valid: list[str]) -> UserError:

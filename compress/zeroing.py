@@ -13,7 +13,11 @@ def hold_zero(parameter: nn.Parameter, where: Tensor, optimizer: torch.optim.Opt
     With an optimizer its running state of these elements (momentum) goes to zero too, or it would push them away
     again at the next step.
     """
-    parameter.masked_fill_(where, 0)
-    for value in (optimizer.state.get(parameter, {}) if optimizer else {}).values():
-        if isinstance(value, Tensor) and value.shape == parameter.shape:
-            value.masked_fill_(where, 0)
+    for value in (parameter, *running_state(parameter, optimizer)):
+        value.masked_fill_(where, 0)
+
+
+def running_state(parameter: nn.Parameter, optimizer: torch.optim.Optimizer | None) -> list[Tensor]:
+    """What the optimizer holds of every element of ``parameter``, such as its momentum."""
+    state = optimizer.state.get(parameter, {}) if optimizer else {}
+    return [value for value in state.values() if isinstance(value, Tensor) and value.shape == parameter.shape]

@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from compress.data.folder_images import FolderImages
+from compress.data.patches import Patches
+from compress.data.segmented import SegmentedImages
 from compress.data.source import ImageSet
 from compress.data.spec import Spec
 from compress.registry import Registry
@@ -64,7 +66,7 @@ def unchanged(images: Tensor, generator: Generator) -> Tensor:
 
 
 class Loader:
-    """Batches of float32 images and int64 labels on a device, epoch by epoch.
+    """Batches of float32 images and int64 labels on a device, epoch by epoch; segmented images are trained in pieces.
 
     Images in memory stay on the device as uint8 and are augmented there; images on disk are decoded ahead, in
     threads. Order and augmentation are a function of (seed, epoch) alone, so a run that resumes at an epoch
@@ -73,12 +75,13 @@ class Loader:
     Args:
         images: what to load.
         spec: its mean, std and augmentation.
-        batch_size: the last batch may be smaller; in training, a last batch of one image is dropped, because
-            BatchNorm has no variance to measure there.
+        batch_size: the last batch may be smaller.
+        smallest: in training, a last batch of fewer images is dropped; BatchNorm has no variance to measure in one.
         device: where the batches are to be.
         seed: of order and augmentation, not negative.
         train: shuffle and augment; otherwise everything in order and unchanged.
         channels_last: memory format of the images.
+        share: (k, n): the batches are the k-th of n parts of those that they would be, as for several processes.
     """
 
     def __init__(
@@ -91,34 +94,51 @@ class Loader:
         seed: int = 0,
         train: bool = False,
         channels_last: bool = False,
+        smallest: int = 2,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.batch_size = batch_size
+        self.smallest = smallest if train else 1
         self.device = torch.device(device)
         self.seed = seed
         self.train = train
         self._count = len(images)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._mean, self._std = (torch.tensor(v, device=self.device) for v in (spec.mean, spec.std))
-        self._store: _Memory | _Disk
+        self.share = share
+        self._store: _Memory | _Disk | Patches
         if isinstance(images, FolderImages):
-            self._store = _Disk(images, train and spec.augment == "imagenet")
-        else:
-            pixels, labels = (torch.from_numpy(a).to(self.device) for a in (images.images, images.labels))
+            self._store = _Disk(images, train and spec.augment == "imagenet", share)
+            return
+        pixels, labels = (torch.from_numpy(a).to(self.device) for a in (images.images, images.labels))
+        if not isinstance(images, SegmentedImages):
             self._store = _Memory(pixels, labels, AUGMENTATIONS.get(spec.augment) if train else unchanged)
+        elif train:
+            self._store = Patches.of(pixels, labels)
+            self._count = len(self._store)
+        else:
+            self._store = _Memory(pixels, labels, unchanged)
+            self.batch_size = min(batch_size, images.at_once)
 
     def __len__(self) -> int:
         """Batches per epoch."""
         full, rest = divmod(self._count, self.batch_size)
-        return full + (rest > (1 if self.train else 0))
+        return full + (rest >= self.smallest)
+
+    def size(self, index: int) -> int:
+        """Images in batch ``index`` of an epoch, in all shares."""
+        return min(self.batch_size, self._count - index * self.batch_size)
 
     def epoch(self, index: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches ``[n, C, H, W]``, ``[n]`` of epoch ``index``; without ``train`` all epochs are equal."""
+        """Batches ``[n, C, H, W]``, ``[n]`` or ``[n, H, W]`` of epoch ``index``; all are equal without ``train``."""
         state = np.random.SeedSequence((self.seed, index)).generate_state(1, np.uint64)
         generator = Generator().manual_seed(int(state[0]) >> 1)  # torch takes 63 bits
         order = torch.randperm(self._count, generator=generator) if self.train else torch.arange(self._count)
         for images, labels in islice(self._store.batches(order, self.batch_size, generator), len(self)):
+            if not isinstance(self._store, _Disk):  # which decodes its share alone
+                images, labels = (_part(each, *self.share) for each in (images, labels))
             batch = normalise(images.to(self.device), self._mean, self._std)
-            yield batch.contiguous(memory_format=self._format), labels.to(self.device)
+            yield batch.contiguous(memory_format=self._format), labels.to(self.device, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -140,8 +160,15 @@ class _Disk:
 
     files: FolderImages
     random: bool
+    share: tuple[int, int]
 
     def batches(self, order: Tensor, size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
         seed = int(torch.randint(2**62, (), generator=generator)) if self.random else None
-        for images, labels in self.files.decode(order.numpy(), size, seed):
+        own = torch.cat([_part(batch, *self.share) for batch in torch.split(order, size)])
+        size = len(_part(torch.arange(size), *self.share))
+        for images, labels in self.files.decode(own.numpy(), size, seed):
             yield torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def _part(batch: Tensor, which: int, of: int) -> Tensor:
+    return batch.tensor_split(of)[which]

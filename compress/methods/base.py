@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ class Plan:
         warmup: fraction of the steps in which a given strength grows to its value.
         beta: coupling of a method that splits variables.
         fresh: the model starts from random weights, not from a checkpoint.
+        first: the random weights that the checkpoint replaced, if they are to be trained, under its zeros.
         seed: of all that is random.
     """
 
@@ -46,6 +47,7 @@ class Plan:
     warmup: float = 0.0
     beta: float = 100.0
     fresh: bool = True
+    first: Mapping[str, Tensor] | None = None
     seed: int = 0
 
     @property
@@ -66,8 +68,16 @@ class Method:
     and ``finish`` after the last one. ``state_dict`` holds all that a resumed training needs.
     """
 
+    warms: ClassVar[bool] = False  # a given strength can grow in the first steps
+
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan) -> None:
-        """Begin a training of ``model`` by ``optimizer``."""
+        """Begin a training of ``model`` by ``optimizer``.
+
+        Raises:
+            UserError: the plan has a warm-up and the method has none.
+        """
+        if plan.warmup and not self.warms:
+            raise UserError("the method has no strength that could warm up: leave --warmup out")
         self.optimizer = optimizer
         self.plan = plan
         self.units = self.find(model)

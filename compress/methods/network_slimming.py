@@ -27,6 +27,8 @@ class NetworkSlimming(OnScales):
     with method ``sgd`` from this run. A fresh model starts at gamma = 0.5. Strength "auto" is the authors' 1e-4.
     """
 
+    warms = True
+
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan) -> None:
         """Fix the penalty.
 

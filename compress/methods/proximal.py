@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.errors import UserError
 from compress.methods.base import Method, Plan
 from compress.methods.steering import Steering, correct, effort, start
 
@@ -26,6 +27,8 @@ class Proximal(Method, ABC):
     mask is frozen and healing begins: the penalty is gone, and masked units and their momentum are held at zero.
     Where the steps end short of the target, `finish` takes the smallest units as well.
     """
+
+    warms = True
 
     @property
     @abstractmethod
@@ -57,8 +60,10 @@ class Proximal(Method, ABC):
         """Find the units, and the strength to begin with.
 
         Raises:
-            UserError: there are no units, or the penalty is refused.
+            UserError: there are no units, the penalty is refused, or a strength is to warm up that is not given.
         """
+        if plan.warmup and plan.strength is None:
+            raise UserError("--warmup is for a given --strength: auto finds its own on the way")
         super().setup(model, optimizer, plan)
         self.begin()
         self.step = 0

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.errors import UserError
 from compress.methods.units import Units
-from compress.zeroing import hold_zero
+from compress.zeroing import running_state
 
 START = 0.5  # first value of all scales: better than 1 (Liu et al., ICCV 2017, section 4)
 
@@ -64,8 +64,8 @@ class Scales(Units):
         values = torch.split(gamma, self.sizes)
         if shift is not None:
             values = (*values, *torch.split(shift, self.sizes))
-        for parameter, part in zip(self.parameters(), values, strict=False):
-            parameter.copy_(part)
+        parameters: list[Tensor] = [*self.parameters()]
+        torch._foreach_copy_(parameters[: len(values)], values)
 
     def magnitude(self) -> Tensor:
         """|gamma|, [channels]."""
@@ -79,8 +79,15 @@ class Scales(Units):
         """Mask [channels, bool] of those whose scale and shift are zero."""
         return (self.gamma() == 0) & (self.shift() == 0)
 
+    @torch.no_grad()
     def hold_zero(self, mask: Tensor, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Set scale and shift of the channels in ``mask`` [channels, bool] to exact zero."""
-        parts = torch.split(mask, self.sizes)
-        for parameter, part in zip(self.parameters(), (*parts, *parts), strict=True):
-            hold_zero(parameter, part, optimizer)
+        parts = 2 * torch.split(mask, self.sizes)
+        held = [
+            (value, part)
+            for parameter, part in zip(self.parameters(), parts, strict=True)
+            for value in (parameter, *running_state(parameter, optimizer))
+        ]
+        values, masks = (list(column) for column in zip(*held, strict=True))
+        flat = torch.cat(values).masked_fill_(torch.cat(masks), 0)  # few launches: it is done in every step of healing
+        torch._foreach_copy_(values, torch.split(flat, [len(value) for value in values]))

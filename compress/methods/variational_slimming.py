@@ -40,13 +40,14 @@ class VariationalSlimming(OnScales):
         optimizer.add_param_group({"params": [self.shift, self.log_sigma], "weight_decay": 0.0})
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.finished = False
+        self.noise: Tensor | None = None  # of a step, whose passes all have the same
         self._write(m)
         model.register_forward_pre_hook(self._sample)
 
     @torch.no_grad()
     def _sample(self, model: nn.Module, inputs: Any) -> None:
         """Draw the saliencies of a pass in training."""
-        if model.training and not self.finished:
+        if model.training and not self.finished and self.noise is None:
             self.m = self.scales.gamma()
             self.noise = torch.randn(len(self.scales), generator=self.generator).to(self.m)
             self._write(self.m + self.log_sigma.exp() * self.noise)
@@ -60,9 +61,11 @@ class VariationalSlimming(OnScales):
         s_grad = _gradient([layer.weight for layer in layers]) + self.shift * b_grad
         m_grad = s_grad + self.strength * self.m / PRIOR**2
         self.shift.grad = s * b_grad
+        assert self.noise is not None
         self.log_sigma.grad = s_grad * sigma * self.noise + self.strength * (sigma.square() / PRIOR**2 - 1)
         for layer, part in zip(layers, torch.split(m_grad, self.scales.sizes), strict=True):
             layer.weight.grad, layer.bias.grad = part, None
+        self.noise = None
         self._write(self.m)
 
     @torch.no_grad()

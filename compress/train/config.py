@@ -19,6 +19,8 @@ from compress.train.schedule import Schedule
 class TrainConfig(BaseModel):
     """All settings of a training; ``beta`` to ``schedule`` default to those of the papers.
 
+    ``batch_size`` is the number of images per step, in all passes and processes together.
+
     Attributes:
         model: a name of the zoo, or "torchvision:NAME", "timm:NAME", "module:callable".
         data: name of a data set.
@@ -32,11 +34,19 @@ class TrainConfig(BaseModel):
         floor: fraction of each layer's channels, or family's groups, that a target leaves alive; one channel at least.
         epochs: passes over the training images.
         schedule: of the learning rate, see `learning_rate`.
-        init: checkpoint to start from.
+        init: checkpoint to start from; its zeros stay with method "sgd".
+        from_scratch: of the checkpoint only the zeros: train the thin network from random weights.
         device: "auto" takes CUDA where there is one.
         seed: of weights, order of images and augmentation; the split of the data does not depend on it.
         mix: images with one another in training: "mixup", "cutmix", or "both", one of the two for each batch.
+        label_smoothing: share of the target that is spread over all classes.
+        clip_norm: largest norm of the gradient of the loss; 0: any.
+        accumulate: passes per step, each of a part of the batch, for batches that do not fit into memory.
+        ema: decay of an average of the weights, which is then what is evaluated and exported; 0: none.
         precision: "bf16" trains under autocast; weights and evaluation stay float32.
+        compile: train through torch.compile.
+        deterministic: allow torch only algorithms that give the same bits every time.
+        log: who gets the figures of every epoch, too; see `compress.train.trackers`.
         train_limit: only the first so many training images, for quick trials.
         out: folder of the run.
     """
@@ -61,10 +71,18 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(1e-4, ge=0)
     schedule: Schedule = "step"
     init: Path | None = None
+    from_scratch: bool = False
     device: str = "auto"
     seed: int = Field(0, ge=0)
     mix: Mix = "none"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    clip_norm: float = Field(0.0, ge=0)
+    accumulate: int = Field(1, ge=1)
+    ema: float = Field(0.0, ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    deterministic: bool = False
+    log: str = "none"
     train_limit: int | None = Field(None, ge=2)
     out: Path
 

@@ -10,6 +10,7 @@ from compress.errors import UserError
 from compress.files import write_text
 from compress.progress import Progress
 from compress.train.config import TrainConfig
+from compress.train.distributed import joined
 from compress.train.loop import train
 from compress.train.run import CHECKPOINT, Summary
 
@@ -34,6 +35,17 @@ def train_path(
     """
     if not strengths or min(strengths) <= 0 or list(strengths) != sorted(set(strengths)):
         raise UserError(f"a path needs growing strengths above 0, not {', '.join(f'{s:g}' for s in strengths)}")
+    with joined(config.device) as world:
+        summaries = _train_path(config, strengths, resume, progress)
+        if world.first:
+            front = [{"strength": s, **asdict(summary)} for s, summary in zip(strengths, summaries, strict=True)]
+            write_text(config.out / "path.json", json.dumps({"schema": 1, "path": front}, indent=2) + "\n")
+    return summaries
+
+
+def _train_path(
+    config: TrainConfig, strengths: Sequence[float], resume: bool, progress: Progress | None
+) -> list[Summary]:
     summaries: list[Summary] = []
     start = config.init
     for number, strength in enumerate(strengths, start=1):
@@ -41,6 +53,4 @@ def train_path(
         stage = config.model_copy(update={"strength": strength, "init": start, "out": out})
         summaries.append(train(stage, resume=resume and (out / CHECKPOINT).exists(), progress=progress))
         start = out
-    front = [{"strength": s, **asdict(summary)} for s, summary in zip(strengths, summaries, strict=True)]
-    write_text(config.out / "path.json", json.dumps({"schema": 1, "path": front}, indent=2) + "\n")
     return summaries

@@ -17,12 +17,14 @@ from compress.train import checkpoint
 from compress.train.config import TrainConfig
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
-PORTABLE = {"out", "device", "data_dir", "init"}  # settings that may differ when a run is resumed elsewhere
+PORTABLE = {"out", "device", "data_dir", "init", "log"}  # settings that may differ when a run is resumed elsewhere
 
 
 @dataclass(frozen=True)
 class Summary:
     """What came out of a training; accuracies are fractions, of the weights after the last epoch.
+
+    Where the task is no classification, its score stands in the place of the accuracy, and ``metric`` says which it is.
 
     Attributes:
         train_accuracy: over the last epoch, on augmented images, while the weights moved.
@@ -34,6 +36,8 @@ class Summary:
         reached_by: "prox": by training itself; "threshold": the smallest scales were cut off; "": no target.
         widths: channels alive and channels in all, per BatchNorm layer or family of coupled groups.
         seconds: of all epochs that count, with their evaluation.
+        metric: what the accuracies are: "accuracy", or "F1" of pixels.
+        figures: all that the task says of the test set, by name.
     """
 
     model: str
@@ -52,13 +56,19 @@ class Summary:
     seconds: float
     device: str
     schema: int = 1
+    metric: str = "accuracy"
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
 class Run:
-    """A run's folder, its log so far, and its summary if it has come to its end."""
+    """A run's folder, its log so far, and its summary if it has come to its end.
+
+    Of several processes only the first one ``writes``; what the others would write is the same.
+    """
 
     folder: Path
+    writes: bool = True
     metrics: list[dict[str, Any]] = field(default_factory=list)
     summary: Summary | None = None
 
@@ -73,10 +83,10 @@ class Run:
         Raises:
             UserError: the folder already holds a run, or cannot be written.
         """
-        if self.checkpoint.exists():
+        if self.writes and self.checkpoint.exists():
             raise UserError(f"{self.folder} already holds a run: continue it with --resume or choose another --out")
-        write_text(self.folder / "config.toml", config.to_toml())
-        write_text(self.folder / METRICS, "")
+        self._write(self.folder / "config.toml", config.to_toml())
+        self._write(self.folder / METRICS, "")
 
     def reopen(self, config: TrainConfig) -> dict[str, Any]:
         """The checkpoint of an earlier training with the same settings, and its log.
@@ -111,11 +121,12 @@ class Run:
     def log(self, line: Mapping[str, Any]) -> None:
         """Add the figures of an epoch; the file is always whole."""
         self.metrics.append(dict(line))
-        write_text(self.folder / METRICS, "".join(json.dumps(line) + "\n" for line in self.metrics))
+        self._write(self.folder / METRICS, "".join(json.dumps(line) + "\n" for line in self.metrics))
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint."""
-        checkpoint.save(self.checkpoint, state)
+        if self.writes:
+            checkpoint.save(self.checkpoint, state)
 
     def conclude(self, summary: Summary, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint by the final one, which holds the summary too, and write the summary."""
@@ -123,7 +134,11 @@ class Run:
         self._report(summary)
 
     def _report(self, summary: Summary) -> None:
-        write_text(self.folder / "summary.json", json.dumps(asdict(summary), indent=2) + "\n")
+        self._write(self.folder / "summary.json", json.dumps(asdict(summary), indent=2) + "\n")
+
+    def _write(self, path: Path, text: str) -> None:
+        if self.writes:
+            write_text(path, text)
 
 
 def read_run(path: Path) -> dict[str, Any]:
