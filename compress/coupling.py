@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 import graph
+from compress.readers import Reader, readers
 from compress.zeroing import hold_zero
 from graph.classes import Offer, classes
 from graph.export import export
@@ -59,11 +60,13 @@ class Coupling:
         parts: where the groups lie.
         families: number of groups per family.
         sizes: number of elements per group, float32 [groups].
+        readers: what computes with the channels.
     """
 
     parts: list[Part]
     families: dict[str, int]
     sizes: Tensor
+    readers: list[Reader] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -113,9 +116,11 @@ def coupling(module: nn.Module, shape: tuple[int, int, int]) -> Coupling:
     numbers = _numbers(sum(parameter.numel() for parameter in parameters.values()))
     sample = torch.zeros(2, *shape, dtype=torch.float64)
     model = export(_numbered(module, numbers), sample, name="coupling", optimize=False)
-    offer = classes(graph.analyse(model)).offers[0]
-    found = _Origins(numbers, [tuple(parameter.shape) for parameter in parameters.values()]).trace(offer)
-    return _in_order(parameters, found, offer.family)
+    analysis = graph.analyse(model)
+    offer = classes(analysis).offers[0]
+    found, final = _Origins(numbers, [tuple(parameter.shape) for parameter in parameters.values()]).trace(offer)
+    coupled, number = _in_order(parameters, found, offer.family)
+    return replace(coupled, readers=readers(offer, analysis.trace, parameters, number[final]))
 
 
 def _numbers(count: int) -> NDArray[np.float64]:
@@ -142,8 +147,8 @@ class _Origins:
         self.same = [np.zeros((2, 0), np.int64)]  # pairs of classes that share an element
         self.foreign = [np.zeros(0, np.int64)]  # classes that are not made of parameters alone
 
-    def trace(self, offer: Offer) -> list[tuple[int, Numbers]]:
-        """Numbers of parameters with the class of each of their elements, -1 for none, collapsed."""
+    def trace(self, offer: Offer) -> tuple[list[tuple[int, Numbers]], Numbers]:
+        """Numbers of parameters with the class of each of their elements, -1 for none, collapsed; and `_final`."""
         for maker in offer.makers:
             values = offer.program.constants[name_of(offer.program, maker.use)]
             own = maker.classes.reshape([-1 if axis == maker.axis else 1 for axis in range(values.ndim)])
@@ -153,7 +158,7 @@ class _Origins:
             self.foreign.append(made[~pure & (values != 0)])  # a zero does no harm, as of a bias that is not there
             self._add(places[pure], made[pure])
         final = self._final(offer.family.size)
-        return [(owner, final[groups]) for (owner, _), groups in sorted(self.found.items())]
+        return [(owner, final[groups]) for (owner, _), groups in sorted(self.found.items())], final
 
     def _add(self, places: Numbers, made: Numbers) -> None:
         owners = np.searchsorted(self.ends, places, side="right")
@@ -187,8 +192,10 @@ def _collapsed(array: Numbers) -> Numbers:
     return array
 
 
-def _in_order(parameters: dict[str, nn.Parameter], found: list[tuple[int, Numbers]], family: Numbers) -> Coupling:
-    """The classes as groups: numbered by family, and both in the order of the parameters."""
+def _in_order(
+    parameters: dict[str, nn.Parameter], found: list[tuple[int, Numbers]], family: Numbers
+) -> tuple[Coupling, Numbers]:
+    """The classes as groups: numbered by family, and both in the order of the parameters; and the group of each."""
     names, flat = list(parameters), np.concatenate([np.zeros(0, np.int64), *(made.ravel() for _, made in found)])
     made, first = np.unique(flat, return_index=True)
     made, first = made[made >= 0], first[made >= 0]
@@ -212,4 +219,4 @@ def _in_order(parameters: dict[str, nn.Parameter], found: list[tuple[int, Number
         if (classes_of >= 0).any():
             parts.append(Part(parameter, torch.from_numpy(groups).to(parameter.device)))
     device = parts[0].groups.device if parts else None
-    return Coupling(parts, families, torch.from_numpy(sizes[:-1]).float().to(device))
+    return Coupling(parts, families, torch.from_numpy(sizes[:-1]).float().to(device)), number

@@ -88,8 +88,13 @@ def quality(content: Content) -> Blocks:
     """Accuracy of both models, and how far their outputs are apart."""
     blocks, accuracy, parity = [], content["accuracy"], content["parity"]
     if accuracy:
-        rows = [[side, f"{accuracy[key]:.2f}"] for side, key in SIDES.items()]
-        blocks.append(page.table(["", f"{accuracy['metric']}, % of {accuracy['images']:,} images"], rows))
+        figures = accuracy.get("figures", {"reference": {}, "candidate": {}})
+        rows = [
+            [side, f"{accuracy[key]:.2f}", *(f"{100 * value:.2f}" for value in figures[key].values())]
+            for side, key in SIDES.items()
+        ]
+        headings = ["", f"{accuracy['metric']}, % of {accuracy['images']:,} images", *figures["reference"]]
+        blocks.append(page.table(headings, rows))
         blocks.append(
             page.text(
                 f"{accuracy['lost']:,} images lost, {accuracy['gained']:,} gained; that both are equally good has "

@@ -15,7 +15,7 @@ from compress.report_views import Evidence
 from compress.train.run import METRICS, Summary, read_run
 
 CURVES = {  # title: {name of the line: figure of an epoch}
-    "accuracy": {"validation": "validation", "train": "train"},
+    "{metric}": {"validation": "validation", "train": "train"},
     "loss on training images": {"loss": "loss"},
     "share of channels that are zero": {"zeros": "zeros"},
     "strength of the penalty": {"strength": "strength"},
@@ -43,7 +43,7 @@ def run_page(folder: Path, evidence: Evidence) -> str:
     told = evidence.sections()
     sections = {
         "": [page.tiles(_headlines(summary, metrics))],
-        "Training": [page.charts(*_curves(metrics))] if metrics else [],
+        "Training": [page.charts(*_curves(metrics, state.get("metric", "accuracy")))] if metrics else [],
         "Channels": [
             page.charts(
                 svg.pairs(
@@ -67,15 +67,16 @@ def run_page(folder: Path, evidence: Evidence) -> str:
 def _headlines(summary: Summary | None, metrics: Sequence[dict[str, Any]]) -> dict[str, str]:
     if summary is None:
         return {name: f"{metrics[-1][name]:.2%}" for name in ("validation", "zeros") if metrics}
+    figures = summary.figures or {summary.metric: summary.test_accuracy}
     return {
-        "test accuracy": f"{summary.test_accuracy:.2%}",
-        "validation accuracy": f"{summary.validation_accuracy:.2%}",
+        **{f"test {name}": f"{value:.2%}" for name, value in figures.items()},
+        f"validation {summary.metric}": f"{summary.validation_accuracy:.2%}",
         "before the final zeros": f"{summary.accuracy_before_zeroing:.2%}",
         "of the channels zero": f"{summary.zeros:.1%}",
     }
 
 
-def _curves(metrics: Sequence[dict[str, Any]]) -> list[str]:
+def _curves(metrics: Sequence[dict[str, Any]], metric: str) -> list[str]:
     pictures = []
     for title, names in CURVES.items():
         series = {
@@ -83,7 +84,7 @@ def _curves(metrics: Sequence[dict[str, Any]]) -> list[str]:
             for label, name in names.items()
         }
         if any(series.values()):
-            pictures.append(svg.lines(series, title, "epoch", zero="accuracy" not in title))
+            pictures.append(svg.lines(series, title.format(metric=metric), "epoch", zero="metric" not in title))
     return pictures
 
 

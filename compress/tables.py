@@ -98,8 +98,8 @@ def parity(result: Parity) -> Table:
     return made
 
 
-def accuracy(result: PairedAccuracy) -> Table:
-    """Accuracy of both models on the same images."""
+def accuracy(result: PairedAccuracy) -> list[Table]:
+    """Accuracy of both models on the same images, and where the task has them the figures over all pixels."""
     metric = result.reference.metric
     plain = metric == "accuracy"
     test, headings = ("McNemar's", ("correct", "only this one")) if plain else ("sign test's", ("perfect", "better"))
@@ -110,7 +110,12 @@ def accuracy(result: PairedAccuracy) -> Table:
         ("model", result.candidate, result.gained),
     ):
         made.add_row(name, f"{each.count:,}", f"{each.percent:.2f}", f"{alone:,}")
-    return made
+    if not result.reference.figures:
+        return [made]
+    pixels = table("all pixels of all images together, percent", "", "against", "model")
+    for name, before in result.reference.figures.items():
+        pixels.add_row(name, f"{100 * before:.2f}", f"{100 * result.candidate.figures[name]:.2f}")
+    return [made, pixels]
 
 
 def latency(results: list[BenchResult]) -> Table:

@@ -87,7 +87,7 @@ def verify_files(
     *,
     data: str | None = None,
     data_dir: Path | None = None,
-    judge: str = "classification",
+    judge: str | None = None,
     dims: Mapping[str, int] | None = None,
     given: Mapping[str, str] | None = None,
     settings: Settings | None = None,
@@ -99,7 +99,7 @@ def verify_files(
         against: the reference.
         data: name of the data set, whose test images both models see once, for agreement and for accuracy.
         data_dir: where it lies.
-        judge: what the labels say: ``classification``, ``segmentation`` or ``module:callable``.
+        judge: what the labels say: ``classification``, ``segmentation`` or ``module:callable``; the data knows if None.
         dims: sizes of dynamic axes by name, for random inputs.
         given: inputs that are not random, by name: a number, or an .npy or .npz file.
         settings: how both are run; TF32 is off if None.
@@ -120,7 +120,7 @@ def verify_files(
 
         found = load(data, data_dir)
         accuracy = paired_accuracy(
-            differences, found.test.batches(BATCH, found.spec), find_task(judge, found.spec.classes)
+            differences, found.test.batches(BATCH, found.spec), find_task(judge or found.spec.task, found.spec.classes)
         )
     sessions = {"candidate": candidate.describe(), "reference": reference.describe(), "environment": environment()}
     return Verified(differences.parity, noise, accuracy, differences.tally.worst, sessions)
@@ -182,4 +182,5 @@ def accuracy_figures(result: PairedAccuracy) -> dict[str, Any]:
         "lost": result.lost,
         "gained": result.gained,
         "p_value": result.p_value,
+        "figures": {"reference": dict(result.reference.figures), "candidate": dict(result.candidate.figures)},
     }

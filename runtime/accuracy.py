@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from runtime.differences import Differences
 from runtime.errors import SessionError
 from runtime.feeds import real_feeds
+from runtime.pixels import Pixels
 from runtime.session import Array, Feeds, Session
 from runtime.stats import sign_test
 from runtime.tasks import Outputs, Scores, Task, named_task
@@ -26,10 +27,12 @@ class Accuracy:
     Attributes:
         scores: from 0 to 1, [n]; in classification 1 for a right answer.
         metric: what their mean is called.
+        figures: over all samples together, from 0 to 1 by name, where the task has such.
     """
 
     scores: Scores
     metric: str = "accuracy"
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -109,22 +112,31 @@ def _judge(
 ) -> list[Accuracy]:
     """One result per model that ``run`` runs; ``session`` says what they take."""
     judge = judge or named_task("classification")
-    scores: list[list[Scores]] = []
+    judged: list[list[tuple[Scores, list[Pixels]]]] = []
     for inputs, labels in batches:
         if len(inputs) != len(labels):
             raise SessionError(f"the data has {len(inputs)} inputs with {len(labels)} labels in one batch")
         if len(inputs):
             answers = zip(*(run(feed, rows) for feed, rows in real_feeds(session, [inputs])), strict=True)
-            scores.append([_scores(judge, parts, labels) for parts in answers])
-    if not scores:
+            judged.append([_scored(judge, _joined(parts, len(labels)), labels) for parts in answers])
+    if not judged:
         raise SessionError("there is no labelled data to measure accuracy on")
-    return [Accuracy(np.concatenate(each), judge.metric) for each in zip(*scores, strict=True)]
+    return [_pooled(judge, each) for each in zip(*judged, strict=True)]
 
 
-def _scores(judge: Task, parts: Sequence[Outputs], labels: Any) -> Scores:
-    """The scores of one batch, whose answers came in ``parts``; what fills up the last one comes last."""
-    outputs = {name: np.concatenate([np.atleast_1d(part[name]) for part in parts])[: len(labels)] for name in parts[0]}
+def _joined(parts: Sequence[Outputs], rows: int) -> Outputs:
+    """The outputs for one batch, which came in ``parts``; what fills up the last one comes last."""
+    return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts])[:rows] for name in parts[0]}
+
+
+def _scored(judge: Task, outputs: Outputs, labels: Any) -> tuple[Scores, list[Pixels]]:
     scores = np.asarray(judge.score(outputs, labels), dtype=np.float64)
     if scores.shape != (len(labels),) or not np.isfinite(scores).all():
         raise SessionError(f"the task gave {list(scores.shape)} scores for {len(labels)} samples: give one number each")
-    return scores
+    return scores, [judge.pixels(outputs, labels)] if judge.pixels else []
+
+
+def _pooled(judge: Task, batches: Sequence[tuple[Scores, list[Pixels]]]) -> Accuracy:
+    pixels = [each for _, part in batches for each in part]
+    figures = Pixels.pool(pixels).figures() if pixels else {}
+    return Accuracy(np.concatenate([scores for scores, _ in batches]), judge.metric, figures)

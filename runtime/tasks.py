@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import SessionError, did_you_mean
+from runtime.pixels import Pixels
 from runtime.session import Array
 
 Scores: TypeAlias = NDArray[np.float64]
@@ -25,10 +26,12 @@ class Task:
     Attributes:
         metric: what the mean of the scores is called.
         score: of outputs by name, each [n, ...], and labels [n, ...], to scores [n], of which more is better.
+        pixels: of the same, to what figures over all samples together are made of; None if there are no such figures.
     """
 
     metric: str
     score: Score
+    pixels: Callable[[Outputs, Any], Pixels] | None = None
 
 
 def named_task(name: str, classes: int | None = None) -> Task:
@@ -45,14 +48,15 @@ def named_task(name: str, classes: int | None = None) -> Task:
         raise SessionError(
             f"unknown task '{name}'; {did_you_mean(name, _TASKS)}valid: {', '.join(_TASKS)} or module:callable"
         )
-    metric, score = _TASKS[name]
-    return Task(metric, partial(score, classes=classes))
+    metric, score, pixels = _TASKS[name]
+    return Task(metric, partial(score, classes=classes), pixels and partial(pixels, classes=classes))
 
 
 def _top1(outputs: Outputs, labels: Any, classes: int | None) -> Scores:
     """1 where the largest score is that of the right class."""
     right = np.asarray(labels, dtype=np.int64)
-    predicted, count = _predicted(outputs, right, classes)
+    scores = _class_scores(outputs, right, classes)
+    predicted, count = scores.argmax(1), scores.shape[1]
     if right.min(initial=0) < 0 or right.max(initial=0) >= count:
         raise SessionError(f"the data has labels from {right.min()} to {right.max()} and the model {count} classes")
     return np.asarray(predicted == right, dtype=np.float64)
@@ -64,11 +68,10 @@ def _mean_iou(outputs: Outputs, labels: Any, classes: int | None) -> Scores:
     Labels that are no class (255 by habit, -1) mark what nobody judges.
     """
     truth = np.asarray(labels, dtype=np.int64)
-    predicted, count = _predicted(outputs, truth, classes)
+    found = _class_scores(outputs, truth, classes)
     scores = np.ones(len(truth))
-    for place, (found, right) in enumerate(zip(predicted, truth, strict=True)):
-        judged = (right >= 0) & (right < count)
-        pairs = np.bincount(count * right[judged] + found[judged], minlength=count**2).reshape(count, count)
+    for place in range(len(truth)):
+        pairs = Pixels.of(found[place : place + 1], truth[place : place + 1]).confusion
         both = pairs.diagonal()
         either = pairs.sum(0) + pairs.sum(1) - both
         if either.any():
@@ -76,16 +79,22 @@ def _mean_iou(outputs: Outputs, labels: Any, classes: int | None) -> Scores:
     return scores
 
 
-_TASKS: dict[str, tuple[str, Callable[..., Scores]]] = {
-    "classification": ("accuracy", _top1),
-    "segmentation": ("mean IoU", _mean_iou),
+def _pixels(outputs: Outputs, labels: Any, classes: int | None) -> Pixels:
+    """All pixels that are judged."""
+    truth = np.asarray(labels, dtype=np.int64)
+    return Pixels.of(_class_scores(outputs, truth, classes), truth)
+
+
+_TASKS: dict[str, tuple[str, Callable[..., Scores], Callable[..., Pixels] | None]] = {
+    "classification": ("accuracy", _top1, None),
+    "segmentation": ("mean IoU", _mean_iou, _pixels),
 }
 
 
-def _predicted(outputs: Outputs, labels: Array, classes: int | None) -> tuple[Array, int]:
-    """The class at every place that has a label, [n, ...], and how many classes there are.
+def _class_scores(outputs: Outputs, labels: Array, classes: int | None) -> Array:
+    """A score per class at every place that has a label, [n, classes, ...].
 
-    Scores are [n, classes, ...] or [n, ..., classes]; axes of one element at the end do not count.
+    In the outputs they are [n, classes, ...] or [n, ..., classes]; axes of one element at the end do not count.
     """
     name, scores = next(iter(outputs.items()))
     found = list(scores.shape)
@@ -102,4 +111,4 @@ def _predicted(outputs: Outputs, labels: Array, classes: int | None) -> tuple[Ar
     count = shape[axes[0]]
     if classes not in (None, count):
         raise SessionError(f"output '{name}' has {count} classes and the data {classes}: give the data it is made for")
-    return scores.argmax(axes[0]), count
+    return np.moveaxis(scores, axes[0], 1)

@@ -37,7 +37,7 @@ out = Console(highlight=False, markup=False, emoji=False)  # names of tensors an
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 JsonPath = Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write what is printed as JSON, too.")]
-DATA_HELP = "digits, cifar10, cifar100, fashion-mnist, imagefolder or module:callable."
+DATA_HELP = "digits, cifar10, cifar100, fashion-mnist, imagefolder, drive, segmentation-folder or module:callable."
 DataName = Annotated[str | None, typer.Option("--data", metavar="NAME", help=DATA_HELP)]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder of the data set.")]
 

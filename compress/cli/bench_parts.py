@@ -103,5 +103,5 @@ def accuracy(found: Found, subject: Subject, how: Settings, data: str | None, da
     assert subject.against is not None
     result = verify_files(subject.model, subject.against, data=data, data_dir=data_dir, settings=how)
     assert result.accuracy is not None
-    out.print(tables.accuracy(result.accuracy))
+    out.print(*tables.accuracy(result.accuracy))
     found["accuracy"] = accuracy_figures(result.accuracy)

@@ -36,8 +36,11 @@ def verify(
     data: DataName = None,
     data_dir: DataDir = None,
     task: Annotated[
-        str, typer.Option(metavar="NAME", help="classification, segmentation or module:callable.")
-    ] = "classification",
+        str | None,
+        typer.Option(
+            metavar="NAME", help="classification, segmentation or module:callable; else what the data is for."
+        ),
+    ] = None,
     rtol: Annotated[
         float | None,
         typer.Option(min=0, help="Allowed difference over the largest output; 1e-4, or 1e-2 for float16."),
@@ -104,7 +107,7 @@ def verify(
     if provider != "cpu":
         say(f"{model} ran {placement(result.sessions['candidate']['nodes'])}")
     if result.accuracy is not None:
-        out.print(tables.accuracy(result.accuracy))
+        out.print(*tables.accuracy(result.accuracy))
     found = None
     if bisect and beyond:
         found = find_first(model, against, result.worst, allowed, settings=how, certificate=certificate)

@@ -11,10 +11,11 @@ import numpy as np
 
 from compress.data.folder_images import FolderImages
 from compress.data.images import Images
+from compress.data.segmented import SegmentedImages
 from compress.data.spec import Spec
 from compress.registry import Registry
 
-ImageSet = Images | FolderImages
+ImageSet = Images | FolderImages | SegmentedImages
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Data:
     @cached_property
     def _split(self) -> tuple[ImageSet, ImageSet]:
         images = self._source.train()
-        held = hold_out(images.labels, self._fraction, self._seed)
+        strata = images.strata if isinstance(images, SegmentedImages) else images.labels
+        held = hold_out(strata, self._fraction, self._seed)
         return images.subset(np.flatnonzero(~held)), images.subset(np.flatnonzero(held))
 
     @property

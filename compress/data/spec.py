@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 
 Augmentation = Literal["none", "shift", "crop-flip", "imagenet"]
+TaskName = Literal["classification", "segmentation"]
+IGNORED = 255  # the label of a pixel that nobody judges
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Spec:
         mean: per channel, of pixels scaled to 0..1.
         std: per channel, of pixels scaled to 0..1.
         augment: what training does to the images, see `compress.data.augment`; "imagenet" (random resized
-            crop and flip) is for images on disk only.
+            crop and flip) is for images on disk only; segmented images have their own, see `compress.data.patches`.
+        task: what the labels say, of each image or of each pixel.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Spec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: Augmentation = "none"
+    task: TaskName = "classification"
 
     def normalise(self, images: np.ndarray) -> np.ndarray:
         """``(x / 255 - mean) / std``: uint8 ``[n, C, H, W]`` to float32 ``[n, C, H, W]``."""

@@ -6,6 +6,8 @@ Both give uint8 ``[3, 224, 224]`` and are those of https://github.com/pytorch/ex
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +22,30 @@ RATIO = (3 / 4, 4 / 3)  # of its width to its height
 TRIES = 10
 
 
-def read(path: Path) -> Image.Image:
-    """The photograph in ``path``, as RGB.
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The image in ``path``, of which only the header is read as yet.
 
     Raises:
         UserError: it is not an image, or cannot be read.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            yield image
     except UnidentifiedImageError as error:
         raise UserError(f"not an image: {path}") from error
     except OSError as error:
         raise UserError(f"cannot read the image {path}: {error.strerror or error}") from error
+
+
+def read(path: Path) -> Image.Image:
+    """The photograph in ``path``, as RGB.
+
+    Raises:
+        UserError: it is not an image, or cannot be read.
+    """
+    with opened(path) as image:
+        return image.convert("RGB")
 
 
 def centre(image: Image.Image) -> np.ndarray:

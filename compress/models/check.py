@@ -9,20 +9,21 @@ from compress.errors import UserError
 from compress.reference import describe
 
 
-def check_fits(model: nn.Module, shape: tuple[int, int, int], classes: int) -> None:
+def check_fits(model: nn.Module, shape: tuple[int, int, int], *sizes: int) -> None:
     """Run two black images through ``model``, in evaluation mode, so that nothing in it changes.
 
     Args:
         model: a network on any device.
         shape: (C, H, W) of the images.
-        classes: expected number of logits.
+        sizes: expected sizes of the logits of one image: the number of classes, and height and width where every
+            pixel has them.
 
     Raises:
-        UserError: the model cannot read such images, or does not give ``[2, classes]``.
+        UserError: the model cannot read such images, or does not give ``[2, *sizes]``.
     """
     found = list(output_of(model, shape).shape)
-    if found != [2, classes]:
-        raise UserError(f"the model must turn 2 images of {_size(shape)} into logits [2, {classes}], not {found}")
+    if found != [2, *sizes]:
+        raise UserError(f"the model must turn 2 images of {_size(shape)} into logits {[2, *sizes]}, not {found}")
 
 
 @torch.no_grad()

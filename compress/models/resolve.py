@@ -23,7 +23,7 @@ def build(name: str, *, classes: int, channels: int = 3) -> nn.Module:
         channels: of the input images.
 
     Returns:
-        A module from float32 ``[N, channels, H, W]`` to logits ``[N, classes]``.
+        A module from float32 ``[N, channels, H, W]`` to logits ``[N, classes]``, or ``[N, classes, H, W]``.
 
     Raises:
         UserError: no such model (the message names the nearest), or it cannot be built.
@@ -50,7 +50,7 @@ def pretrained(name: str) -> nn.Module:
 
     _check_torchvision(name)
     try:
-        model: nn.Module = models.get_model(name, weights="DEFAULT")
+        model = _one_tensor(models.get_model(name, weights="DEFAULT"))
     except Exception as error:  # urllib's, or a hash that does not fit
         reason = reference.describe(error)
         raise UserError(
@@ -66,7 +66,9 @@ def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):  # they return a tuple in training with their auxiliary logits
         options = {"aux_logits": False, "init_weights": True}
-    model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
+    if name in models.list_models(module=models.segmentation):
+        options = {"weights_backbone": None}
+    model = _one_tensor(models.get_model(name, weights=None, num_classes=classes, **options))
     if channels != 3:
         _read_channels(model, channels)
     return model
@@ -75,9 +77,15 @@ def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
 def _check_torchvision(name: str) -> None:
     from torchvision import models
 
-    names = models.list_models(module=models)
+    names = models.list_models(module=models) + models.list_models(module=models.segmentation)
     if name not in names:
         raise unknown("torchvision model", name, names)
+
+
+def _one_tensor(model: nn.Module) -> nn.Module:
+    """``model``, which returns the entry "out" where it returns a dictionary, as the models for segmentation do."""
+    model.register_forward_hook(lambda module, inputs, found: found["out"] if isinstance(found, dict) else found)
+    return model
 
 
 def _read_channels(model: nn.Module, channels: int) -> None:
