@@ -1,0 +1,143 @@
+"""Weights behind removed channels fitted anew, so that every layer makes again what it made before: no labels needed.
+
+Layer after layer, in the order of the graph: the least-squares fit from what the layer reads in the network that is
+repaired so far to what it made in the original one. Its bias takes over the mean of what is gone, and a layer at the
+end of a residual branch makes good the error of the whole sum. Sources: channel pruning with reconstruction (He, Zhang
+and Sun, ICCV 2017, eq. 1 for fixed channels); the asymmetric form, errors before a layer included (Zhang et al.,
+"Accelerating Very Deep Convolutional Networks", PAMI 2016, eq. 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto
+
+from compress.progress import Progress, Silent
+from compress.repair.moments import moments
+from compress.repair.readers import Reader, current, readers
+from compress.repair.residual import Residual, residual
+from compress.repair.walk import Walk, pieces
+from graph.classes import Classes, Offer
+from graph.nodes import label
+from graph.trace import Use
+from graph.values import Mask
+from runtime import Settings
+from runtime.session import Array, Feeds
+
+RIDGE = 1e-4
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A model in which the chosen classes are zero and the others make up for it.
+
+    Attributes:
+        model: ready for `graph.shrink`.
+        fitted: the nodes that got new weights.
+        left: nodes that could not be fitted, and why.
+        error: what is left: the squared error of the outputs on the calibration data, relative to their variance.
+    """
+
+    model: ModelProto
+    fitted: list[str]
+    left: dict[str, str]
+    error: float
+
+
+def repair(
+    classes: Classes,
+    chosen: Mask,
+    batches: Sequence[Feeds],
+    *,
+    ridge: float = RIDGE,
+    seed: int = 0,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Repair:
+    """Zero the ``chosen`` classes, and fit anew the weights of every Conv, Gemm and MatMul that this changes.
+
+    Args:
+        classes: of the original model.
+        chosen: bool [classes], those that go. Inside If, Loop and Scan they are zeroed, and nothing is fitted.
+        batches: calibration data; the activations of two layers or so of all of it are in memory at a time.
+        ridge: how much weights hold on to what they were, as a fraction of the mean square of what they weigh.
+        seed: of the places in large activations that a fit looks at.
+        settings: how the model is run.
+        progress: is told of every layer.
+
+    Raises:
+        SessionError: the model does not run on the calibration data.
+        UserError: there is a sequence of tensors between two layers.
+    """
+    offer = classes.offers[0]
+    program = offer.program
+    own = chosen[: offer.family.size]
+    found, left = readers(program, classes.analysis.trace)
+    numbered = {reader.index: reader for reader in found}
+    values: dict[Use, Array] = dict(offer.zeros(own))
+    settings, progress = settings or Settings(), progress or Silent()
+    before, after = Walk(program, batches, {}, settings), Walk(program, batches, values, settings)
+    fitted = []
+    progress.start(len(found))
+    try:
+        for indices, stop in pieces(program, list(numbered)):
+            before.run(indices)
+            after.run(indices)
+            if stop is None:
+                break
+            reader = numbered[stop]
+            beside = residual(program, reader.node)
+            changed = _differ(before, after, reader.node.input[0]) or (beside and _differ(before, after, beside.other))
+            before.run([stop])
+            if changed:
+                near = reader.matrix(program, values)
+                pairs = _pairs(reader, beside, before, after)
+                weight = current(program, values, reader.weight)
+                fit = moments(reader, weight, pairs, len(batches), seed).fit(near, ridge)
+                if np.isfinite(fit).all():
+                    values.update(reader.store(program, values, np.where(gone(reader, offer, own), near, fit)))
+                    fitted.append(label(reader.node))
+                else:
+                    left[label(reader.node)] = "activations are not finite on the calibration data"
+            after.run([stop])
+            progress.update(1)
+    finally:
+        progress.stop()
+    return Repair(classes.zeroed(chosen, values), fitted, left, output_error(before, after))
+
+
+def _differ(before: Walk, after: Walk, name: str) -> bool:
+    """Whether a tensor that both have by now is not the same in both."""
+    pairs = zip(before.tensors, after.tensors, strict=True)
+    return any(name in one and name in other and not np.array_equal(one[name], other[name]) for one, other in pairs)
+
+
+def _pairs(reader: Reader, beside: Residual | None, before: Walk, after: Walk) -> Iterator[tuple[Array, Array]]:
+    """Per batch, what the node reads now and what it shall make."""
+    read, made = reader.node.input[0], reader.node.output[0]
+    for old, new in zip(before.tensors, after.tensors, strict=True):
+        target = old[made]
+        if beside is not None and beside.other in old and beside.other in new:  # it may come after this node
+            target = target - beside.undone(new[beside.other] - old[beside.other], target.shape)
+        yield new[read], target
+
+
+def gone(reader: Reader, offer: Offer, chosen: Mask) -> Mask:
+    """Outputs of a node that are of ``chosen`` classes: [groups, 1, outputs of one group]."""
+    axis = 1 if reader.conv else len(offer.program.shapes[reader.node.output[0]]) - 1
+    own = offer.planes.get((reader.node.output[0], axis), np.full(reader.outputs, -1))
+    return np.asarray(((own >= 0) & chosen[own]).reshape(reader.groups, 1, -1))
+
+
+def output_error(before: Walk, after: Walk) -> float:
+    """Mean over the outputs of the squared error of all their elements, relative to their variance over samples."""
+    errors = []
+    for name in before.program.outputs:
+        old, new = (np.concatenate([np.atleast_1d(each[name]) for each in walk.tensors]) for walk in (before, after))
+        if old.dtype.kind == "f":
+            old = old.astype(np.float64)
+            errors.append(np.square(new - old).sum() / max(np.square(old - old.mean(0)).sum(), np.finfo(float).tiny))
+    return float(np.mean(errors)) if errors else 0.0
