@@ -15,7 +15,7 @@ from onnx import NodeProto
 
 from graph.evaluate import Array, CannotEvaluate
 from graph.movement import collapse, data_inputs, move, paddings, unsettled
-from graph.program import Program, attributes, key
+from graph.program import Program, Shape, attributes, key
 from graph.rules import elementwise, executed, signature
 from graph.signature import OPAQUE, Signature
 
@@ -198,18 +198,20 @@ def _movement(values: Values, node: NodeProto) -> list[Known | None]:
     program = values.program
     names = data_inputs(node)
     operands = [values.of(name) for name in names]
-    dtype = next((known.value.dtype for known in operands if known), None)
+    pads = key(node) == "Pad"  # what it writes is known, whatever it is written around
+    fill = _fill(program, node) if pads else np.zeros(())
+    dtype = next((known.value.dtype for known in operands if known), fill.dtype if pads else None)
     if dtype is None:
         return []
     data, masks = [], []
     for name, known in zip(names, operands, strict=True):
-        ones = (1,) * len(program.shapes[name])
-        data.append(known.value if known else np.zeros(ones, dtype))
-        masks.append(known.mask if known else np.zeros(ones, np.bool_))
-    fill = _fill(program, node).astype(dtype) if key(node) == "Pad" else np.zeros((), dtype)
+        shape = _padded(program, node) if pads else (1,) * len(program.shapes[name])
+        data.append(known.value if known else np.zeros(shape, dtype))
+        masks.append(known.mask if known else np.zeros(shape, np.bool_))
+    fill = fill.astype(dtype)
     moved = move(program, node, data, fill)
     sure = move(program, node, masks, np.ones((), np.bool_))
-    if key(node) == "Pad" and attributes(node).get("mode", b"constant") == b"constant":
+    if pads and attributes(node).get("mode", b"constant") == b"constant":
         bordered = [any(widths) for widths in paddings(program, node)]
         if any(wide and size == 1 for wide, size in zip(bordered, data[0].shape, strict=True)):
             sure = [mask & (value == fill) for mask, value in zip(sure, moved, strict=True)]  # no border in `moved`
@@ -218,10 +220,17 @@ def _movement(values: Values, node: NodeProto) -> list[Known | None]:
     return [Known(value, mask) for value, mask in zip(moved, sure, strict=False)]
 
 
+def _padded(program: Program, node: NodeProto) -> Shape:
+    """As long as the input along the axes that Pad makes longer, for whatever is fed."""
+    shape, dynamic = program.shapes[node.input[0]], program.dynamic.get(node.input[0], {})
+    widths = paddings(program, node)
+    return tuple(size if any(widths[axis]) and axis not in dynamic else 1 for axis, size in enumerate(shape))
+
+
 def _fill(program: Program, node: NodeProto) -> Array:
     """What Pad writes."""
     if len(node.input) < 3 or not node.input[2]:
-        return np.asarray(attributes(node).get("value", 0))
+        return np.asarray(attributes(node).get("value", 0), np.float32)
     if node.input[2] not in program.constants:
         raise CannotEvaluate("Pad: its value is computed from the input")
     return program.constants[node.input[2]].reshape(())

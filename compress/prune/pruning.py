@@ -18,6 +18,7 @@ from compress.prune.calibration import Calibration, arrays, images
 from compress.prune.criterion import CRITERIA, Context
 from compress.prune.selection import Selection, local, protected
 from compress.prune.store import Store
+from compress.repair import repair
 from graph.classes import Classes, Scores, classes
 from graph.forecast import Forecast
 from graph.values import Mask
@@ -45,9 +46,14 @@ class Samples:
     given: Mapping[str, str] = field(default_factory=dict)
     count: int = IMAGES
 
+    @property
+    def none(self) -> bool:
+        """Whether there are no samples."""
+        return self.data is None and not self.given
+
     def read(self, model: Path, settings: Settings, seed: int) -> Calibration | None:
         """The samples, and the answers of ``model``; errors are those of `images` and `arrays`."""
-        if self.data is None and not self.given:
+        if self.none:
             return None
         if self.data is not None and self.given:
             raise UserError("give either --data or --input")
@@ -67,6 +73,7 @@ class Options:
         align: of every family a multiple of this many classes stays, or all of them.
         scope: scores of all families compare, or equal shares of all families go (``local``).
         per: scores are divided by what a class costs in parameters or MACs, or are taken as they are (``class``).
+        repair: the weights that are left are fitted anew to what every layer made before, on the samples.
         rounds: scores are found anew so many times, on the way to the budget in equal ratios.
         samples: for criteria that look at activations or answers.
         scores: file of scores that took long; None for one beside the target that vanishes at the end.
@@ -80,6 +87,7 @@ class Options:
     align: int = 1
     scope: Scope = "global"
     per: Per = "class"
+    repair: bool = False
     rounds: int = 1
     samples: Samples = field(default_factory=Samples)
     scores: Path | None = None
@@ -97,12 +105,14 @@ class Pruned:
         offered: of how many.
         certificate: that `shrink` will write.
         latency: fraction of it that is left, if that was the budget.
+        left: nodes that `repair` could not fit anew, and why.
     """
 
     zeroed: int
     offered: int
     certificate: graph.Certificate
     latency: float | None = None
+    left: Mapping[str, str] = field(default_factory=dict)
 
 
 def prune_file(
@@ -134,6 +144,8 @@ def prune_file(
     """
     options = options or Options()
     score = CRITERIA.get(criterion)
+    if options.repair and options.samples.none:
+        raise UserError("repair looks at activations: give training images with --data, or --input")
     offered = classes(graph.analyse(graph.load(source)))
     if not len(offered):
         raise UserError(f"{source} offers no channel that could go: compress inspect {source} says what holds them")
@@ -159,11 +171,20 @@ def prune_file(
         else:
             count = fewest(trial, share)
         gone = selection.weakest(count)
+    left: Mapping[str, str] = {}
+    if options.repair:
+        batches = context.calibration.batches
+        repaired = repair(
+            offered, gone, batches, seed=options.seed, settings=options.settings, progress=context.progress
+        )
+        model, left = repaired.model, repaired.left
+    else:
+        model = offered.zeroed(gone)
     with staged(target) as path:
-        graph.save(offered.zeroed(gone), path)
+        graph.save(model, path)
     if options.scores is None:
         remembered.unlink(missing_ok=True)
-    return Pruned(int(gone.sum()), len(offered), trial.shrunk(count), latency)
+    return Pruned(int(gone.sum()), len(offered), trial.shrunk(count), latency, left)
 
 
 def _comparable(scores: Scores, offered: Classes, options: Options) -> Scores:

@@ -115,7 +115,7 @@ def test_torchvision_models_read_other_channels() -> None:
     [
         ("resnet_20", "did you mean 'resnet20'"),
         ("torchvision:resnet19", "did you mean 'resnet18'"),
-        ("torchvision:fcn_resnet50", "unknown torchvision model"),
+        ("torchvision:retinanet_resnet50_fpn", "unknown torchvision model"),
         ("nowhere_at_all:net", "no module 'nowhere_at_all'"),
         ("plugin:missing", "module 'plugin' has no 'missing'"),
         ("plugin:number", "not callable: it is of type int"),

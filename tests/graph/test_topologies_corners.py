@@ -153,3 +153,18 @@ def test_facts_hold_for_every_size() -> None:
     for size in (64, 96):
         inputs = feeds(model, size=size)
         assert_close(run(slim, inputs)["y"], run(model, inputs)["y"])
+
+
+def test_a_shortcut_with_zero_channels_loses_them_where_the_branch_is_zero() -> None:
+    """A ResNet's shortcut without weights: nothing is known of what comes in, and all of what is padded."""
+    w = Weights()
+    model = build(
+        "(float[N,3,8,8] x) => (y) { a = Conv<pads=[1,1,1,1]>(x, w1) r = Relu(a) "
+        "s = Slice(r, zero, end, axis, two) p = Pad(s, pads) "
+        "b = Conv<pads=[1,1,1,1], strides=[1,2]>(r, w2) d = Add(b, p) e = Relu(d) y = Conv(e, w3) }",
+        w1=w(4, 3, 3, 3), w2=w(8, 4, 3, 3, zero=(1, 7)), w3=w(2, 8, 1, 1),
+        zero=np.array([0]), end=np.array([99]), axis=np.array([3]), two=np.array([2]),
+        pads=np.array([0, 2, 0, 0, 0, 2, 0, 0]),
+    )  # fmt: skip
+    slim, _ = shrunk(model)
+    assert widths(slim)["w2"] == (6, 4, 3, 3) and widths(slim)["w3"] == (2, 6, 1, 1)

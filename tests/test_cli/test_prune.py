@@ -249,3 +249,21 @@ def test_bad_alignments_and_selections(options: str, expected: str, cli: Cli) ->
     result = cli(f"shrink {MODEL} -o slim.onnx {options}")
     assert result.status == 2 and expected in result.err
     assert not Path("slim.onnx").exists()
+
+
+def test_repair_makes_up_for_what_is_gone(cli: Cli) -> None:
+    assert cli(f"prune {MODEL} -o plain.onnx --criterion surgeon --macs 0.3 {DATA}").status == 0
+    assert cli(f"prune {MODEL} -o fitted.onnx --criterion surgeon --macs 0.3 {DATA} --repair --json p.json").status == 0
+    lost = []
+    for name in ("plain", "fitted"):
+        assert cli(f"shrink {name}.onnx -o slim.onnx").status == 0
+        assert cli(f"verify slim.onnx --against {MODEL} --json v.json").status == 1
+        lost.append(json.loads(Path("v.json").read_text())["parity"]["outputs"][0]["mean_abs"])
+    assert lost[1] < lost[0]
+    assert "not_repaired" in json.loads(Path("p.json").read_text())
+
+
+def test_repair_needs_samples(cli: Cli) -> None:
+    found = cli(f"prune {MODEL} -o zeroed.onnx --macs 0.6 --repair")
+    assert found.status == 2 and "repair looks at activations" in found.err
+    assert not Path("zeroed.onnx").exists()
