@@ -49,7 +49,9 @@ def test_one_score_per_class(name: str, net: str) -> None:
     model = NETS[net]()
     offered = classes(graph.analyse(model))
     scores = CRITERIA.get(name)(offered, context(model))
-    assert scores.shape == (len(offered),) and np.isfinite(scores).all()
+    assert scores.shape == (len(offered),) and not np.isnan(scores).any()
+    summed = np.isfinite(scores)  # `surgeon` knows nothing of what is multiplied with other activations
+    assert summed.all() or (name == "surgeon" and summed.any())
     again = CRITERIA.get(name)(offered, context(model))
     np.testing.assert_array_equal(scores, again)
 
