@@ -30,7 +30,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 
 def sketch(model: ModelProto) -> str:
     """The nodes, and what the weights look like: small ones in full, of others the shape."""
-    lines = [f"{node.output[0]} = {node.op_type}({', '.join(node.input)})" for node in model.graph.node]
+    lines = [f"{', '.join(node.output)} = {node.op_type}({', '.join(node.input)})" for node in model.graph.node]
     stored = weights(read(model))
     return "\n".join([*lines, *(f"{n}: {v.tolist() if v.size < 9 else v.shape}" for n, v in stored.items())])
 
