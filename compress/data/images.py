@@ -11,6 +11,17 @@ from compress.data.spec import Spec
 from compress.errors import UserError
 
 
+def check_pixels(images: np.ndarray) -> None:
+    """See that ``images`` are uint8 [N, C, H, W].
+
+    Raises:
+        UserError: they are not.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4:
+        found = f"{images.dtype} {list(images.shape)}"
+        raise UserError(f"images must be uint8 [N, C, H, W] with values 0..255; got {found}")
+
+
 @dataclass(frozen=True, eq=False)
 class Images:
     """Labelled images in memory.
@@ -27,9 +38,7 @@ class Images:
     labels: np.ndarray
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            found = f"{self.images.dtype} {list(self.images.shape)}"
-            raise UserError(f"images must be uint8 [N, C, H, W] with values 0..255; got {found}")
+        check_pixels(self.images)
         if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
             found = f"{self.labels.dtype} {list(self.labels.shape)}"
             raise UserError(f"labels must be int64 [{len(self.images)}], one per image; got {found}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compress.data.images import check_pixels
 from compress.data.spec import IGNORED, Spec
 from compress.errors import UserError
 
@@ -30,9 +31,7 @@ class SegmentedImages:
     labels: np.ndarray
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            found = f"{self.images.dtype} {list(self.images.shape)}"
-            raise UserError(f"images must be uint8 [N, C, H, W] with values 0..255; got {found}")
+        check_pixels(self.images)
         count, _, height, width = self.images.shape
         if self.labels.dtype != np.uint8 or self.labels.shape != (count, height, width):
             found = f"{self.labels.dtype} {list(self.labels.shape)}"
