@@ -114,7 +114,8 @@ def test_counting_gradients_finds_the_pieces_of_a_noisy_filter() -> None:
 
 
 def test_without_a_loss_filters_become_orthogonal() -> None:
-    filters = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    draw = torch.Generator().manual_seed(0)
+    filters = torch.randn(5, 2, 3, 3, generator=draw, dtype=torch.float64).requires_grad_()
     optimizer = torch.optim.SGD([filters], lr=1.0)
     for _ in range(500):
         optimizer.zero_grad()
