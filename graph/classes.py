@@ -54,7 +54,7 @@ class Offer:
 
     Attributes:
         program: the graph.
-        family: per class, the number of its family: classes that differ only by their index.
+        family: per class, the number of its family: classes that the same constants make.
         makers: the constants that make them.
         planes: per axis that can lose anything, the class of every index; -1 is none.
     """
@@ -168,11 +168,17 @@ def offer(analysis: Analysis) -> Offer:
             able[channels.labels[site, place]] = False
     numbers = np.where(able, np.cumsum(able) - 1, -1)
     planes = {axis: numbers[own] for axis, own in channels.labels.items()}
-    family = np.zeros(np.count_nonzero(able), np.int64)
-    for axis, own in planes.items():
-        family[own[own >= 0]] = channels.family[axis]
     makers = [Maker(use, place, planes[axis]) for use, place, axis in making if (planes[axis] >= 0).any()]
-    return Offer(program, np.unique(family, return_inverse=True)[1], makers, planes)
+    return Offer(program, _families(makers, np.count_nonzero(able)), makers, planes)
+
+
+def _families(makers: list[Maker], count: int) -> NDArray[np.int64]:
+    """A number per class, equal for classes that the same axes make; where one joins what others make, all differ."""
+    makes = np.zeros((len(makers), count), np.bool_)
+    for maker, row in zip(makers, makes, strict=True):
+        row[maker.classes[maker.classes >= 0]] = True
+    _, firsts, family = np.unique(np.packbits(makes, axis=0), axis=1, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(firsts))[family]  # in the order of the classes
 
 
 def _born(program: Program, trace: Trace, use: Use, axis: Axis) -> bool:

@@ -31,7 +31,7 @@ class Forecast:
         parameters, work = self.full.parameters, self.full.macs
         ends = np.cumsum([offer.family.size for offer in self.classes.offers])
         for offer, own in zip(self.classes.offers, np.split(chosen, ends[:-1]), strict=True):
-            shapes = _shapes(offer, own)
+            shapes = shapes_without(offer, own)
             program = offer.program
             weights = [name for name in shapes if name in program.constants]
             parameters -= sum(prod(program.shapes[name]) - prod(shapes[name]) for name in weights)
@@ -54,8 +54,8 @@ class Forecast:
         return parameters[groups], work[groups]
 
 
-def _shapes(offer: Offer, chosen: Mask) -> dict[str, Shape]:
-    """The shapes that change."""
+def shapes_without(offer: Offer, chosen: Mask) -> dict[str, Shape]:
+    """The shapes that change when the ``chosen`` classes [classes of the offer, bool] are gone."""
     program = offer.program
     axes = {(name_of(program, site), axis): own for (site, axis), own in offer.planes.items()}
     axes |= {(name_of(program, maker.use), maker.axis): maker.classes for maker in offer.makers}

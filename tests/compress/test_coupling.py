@@ -132,7 +132,8 @@ def test_every_group_that_is_zero_goes_and_nothing_changes(make: Callable[[], nn
 def test_groups_are_those_of_the_architecture() -> None:
     groups = coupling(Residual(), SHAPE)
     assert groups.families == {
-        "stem.0": 14,  # with those of the side, which lie beside them
+        "stem.0": 8,
+        "side": 6,
         "inner.0": 4,  # the groups of the next convolution keep equal widths
         "grouped.0": 4,
         "up": 20,

@@ -87,6 +87,19 @@ def test_the_floor_of_every_family_stays():
     assert not found.weakest(scores, 0).any()
 
 
+def test_layers_that_are_concatenated_keep_a_floor_each():
+    w = Weights()
+    model = build(
+        "(float[N,3,8,8] x) => (float[N,5,8,8] y) { "
+        "a = Conv(x, w0) b = Relu(a) c = Conv(x, w1) d = Relu(c) e = Concat<axis=1>(b, d) y = Conv(e, w2) }",
+        w0=w(8, 3, 1, 1), w1=w(4, 3, 1, 1), w2=w(5, 12, 1, 1),
+    )  # fmt: skip
+    found = classes(graph.analyse(model))
+    assert np.bincount(found.family).tolist() == [8, 4]
+    left = ~found.weakest(np.arange(12), 99, floor=0.5)
+    assert np.bincount(found.family[left]).tolist() == [4, 2]
+
+
 def test_an_inventory_names_what_holds_channels_back():
     w = Weights()
     model = build(
