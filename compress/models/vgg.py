@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from compress.models.initialise import initialise
 from compress.models.registry import MODELS
 
-WIDTHS = (64, 128, 256, 512, 512)
+WIDTHS = (1, 2, 4, 8, 8)  # of the stages, in units of the first one's
 CONVOLUTIONS = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),
@@ -30,22 +30,24 @@ class VGG(nn.Module):
         depth: 11, 13, 16 or 19.
         classes: number of logits.
         channels: of the input images.
+        width: channels of the first stage.
     """
 
-    def __init__(self, depth: int, classes: int = 10, channels: int = 3) -> None:
+    def __init__(self, depth: int, classes: int = 10, channels: int = 3, width: int = 64) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = channels
-        for width, count in zip(WIDTHS, CONVOLUTIONS[depth], strict=True):
+        for factor, count in zip(WIDTHS, CONVOLUTIONS[depth], strict=True):
             if layers:
                 layers.append(nn.MaxPool2d(2))
             for _ in range(count):
+                outputs = factor * width
                 layers += [
-                    nn.Conv2d(inputs, width, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
+                    nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(outputs),
                     nn.ReLU(inplace=True),
                 ]
-                inputs = width
+                inputs = outputs
         self.feature = nn.Sequential(*layers)
         self.classifier = nn.Linear(inputs, classes)
         initialise(self)
