@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from tiny_net import NoNorm, TinyNet
 from torch import nn
 from toy_training import CHANNELS, STEPS, Training, plan, same
 
+import graph
 from compress.cli.train import METHOD_HELP
 from compress.errors import UserError
 from compress.methods import METHODS
@@ -16,6 +18,8 @@ from compress.methods.gradual import OnWeights
 from compress.methods.scales import Scales
 from compress.methods.units import least
 from compress.penalties import PENALTIES, parse
+from graph.export import export
+from runtime import open_session
 
 ON_CHANNELS = [name for name in METHODS if not issubclass(METHODS.get(name), OnWeights)]
 SLIMMING = [name for name in ON_CHANNELS if name != "sgd"]
@@ -40,6 +44,24 @@ def test_zeros_appear_and_are_exact(name: str) -> None:
         assert (module.weight[mask] == 0).all()
         assert (module.bias[mask] == 0).all()
         assert (module.weight[~mask] != 0).all()
+
+
+@pytest.mark.parametrize("name", SLIMMING)
+def test_shrink_removes_the_channels_that_are_zero_and_no_others(name: str) -> None:
+    training = Training(name, plan())
+    training.advance(STEPS)
+    training.method.finish()
+    masks = list(training.method.zeros().values())
+    assert sum(int(mask.sum()) for mask in masks) == 12
+    model = export(training.model, torch.zeros(2, 1, 8, 8), name="net")
+    slim, _ = graph.shrink(model)
+    shapes = [tuple(each.dims)[:2] for each in slim.graph.initializer if len(each.dims) == 4]
+    first, second = (int((~mask).sum()) for mask in masks)
+    assert shapes == [(first, 1), (second, first)]
+    images = torch.randn(64, 1, 8, 8).numpy()
+    before, after = (open_session(each.SerializeToString()).run({"input": images})["output"] for each in (model, slim))
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
+    assert (after.argmax(1) == before.argmax(1)).all()
 
 
 @pytest.mark.parametrize("name", METHODS.names())
