@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -66,6 +67,12 @@ class Consumers:
             layer = Inputs(module, weight.detach().movedim(reader.axis, 0), groups)
             module.register_forward_pre_hook(self._noting(layer))
             self.layers.append(layer)
+
+    def agree(self) -> None:
+        """Add up what all processes have noted."""
+        for layer in self.layers:
+            if layer.moments is not None and dist.is_initialized():
+                dist.all_reduce(layer.moments)
 
     @torch.no_grad()
     def merge(self, kept: int, gone: int) -> bool:

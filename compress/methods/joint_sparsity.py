@@ -59,6 +59,7 @@ class JointSparsity(OnGroups, Gradual):
 
     def updated(self, count: int, kept: Tensor) -> Tensor:
         """Redundant groups, and the smallest of those alive, too."""
+        self.consumers.agree()
         mask = self.mask.clone()
         more = count - int(mask.sum())
         for first, second in redundant(self.filters, ~mask):

@@ -19,7 +19,10 @@ from compress.train.distributed import World, joined
 from compress.train.run import Run
 from compress.train.trainer import Trainer
 
-METHODS = ("proximal-slimming", "proximal-gradient", "network-slimming", "variational-slimming", "granet", "fggp")
+METHODS = (
+    "proximal-slimming", "proximal-gradient", "network-slimming", "variational-slimming",
+    "group-slimming", "joint-sparsity", "granet", "fggp",
+)  # fmt: skip
 
 
 def config(out: Path, **changes: Any) -> TrainConfig:
@@ -32,9 +35,17 @@ def plain(out: Path) -> TrainConfig:
     return config(out, model="tiny_net:Plain", method="sgd", train_limit=301)
 
 
+def refined(out: Path, teacher: Path) -> TrainConfig:
+    """With labels that are trained, too, and a last batch that does not divide by two."""
+    taught = {"distill": teacher, "refine": True, "expand": True, "train_limit": 27}
+    return config(out, model="tiny_net:Plain", method="sgd", **taught)
+
+
 def spread(world: World, method: str, folder: Path) -> float:
-    """Largest difference of any weight between the processes after five steps."""
+    """Largest difference of any weight between the processes after five steps from two filters that are alike."""
     trainer = Trainer(config(folder / method, method=method))
+    first = trainer.model.get_parameter("conv1.weight").data
+    first[1] = 1.1 * first[0]
     for images, labels in trainer.batches.epoch():
         trainer.take_step(images, labels, 0.05)
     weights = torch.cat([value.flatten() for value in trainer.model.parameters()]).detach()
@@ -70,6 +81,7 @@ def message(call: Callable[[], object]) -> str:
 
 def scenario(folder: Path, world: World) -> dict[str, Any]:
     train(plain(folder / "plain"))
+    train(refined(folder / "refined", folder / "plain"))
     train(config(folder / "normalised"))
     interrupt(config(folder / "resumed"))
     train(config(folder / "resumed"), resume=True)
