@@ -17,6 +17,12 @@ from runtime.fresh import Fresh
 from runtime.profile import Op
 
 PHASES = ("load", "create", "first")
+MEMORY = {  # heading: figure of a fresh process
+    "gained": "resident_bytes",
+    "arena": "arena_bytes",
+    "GPU": "device_bytes",
+    "process peak": "peak_bytes",
+}
 
 
 def throughput(results: Sequence[BenchResult]) -> Table:
@@ -58,10 +64,9 @@ def speedup(comparison: Comparison) -> str:
 
 def memory(found: Sequence[tuple[Path, Fresh]]) -> Table:
     """Of a process that opened the model and ran it once."""
-    columns = {"gained": "resident_bytes", "arena": "arena_bytes", "GPU": "device_bytes", "process peak": "peak_bytes"}
-    made = table("memory, MiB", "model", *columns, left=("model",))
+    made = table("memory, MiB", "model", *MEMORY, left=("model",))
     for path, each in found:
-        values = [getattr(each, name) for name in columns.values()]
+        values = [getattr(each, name) for name in MEMORY.values()]
         made.add_row(path.name, *("-" if value is None else f"{value / 2**20:.1f}" for value in values))
     return made
 
@@ -74,7 +79,7 @@ def kinds(profiles: Profiles) -> Table:
     for kind in profiles.kinds:
         cells = [(str(count), f"{1e3 * each:.3f}") for count, each in zip(kind.count, kind.seconds, strict=True)]
         shown = [*cells[0], *cells[1]] if paired else cells[1]
-        share = kind.seconds[1] / profiles.after.seconds
+        share = kind.seconds[1] / (profiles.after.seconds or 1)
         made.add_row(f"{kind.name}{' (moves data)' if kind.moves else ''}", *shown, f"{share:.0%}")
     return made
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, ValueInfoProto
+from onnx import ModelProto, ValueInfoProto
 
 import graph
-from compress.errors import UserError
+from compress.lost_channels import followed, left, read_lost
+from graph.program import read
 from runtime import Differences, OutputParity, Session, SessionError, Settings, Tolerance, open_session
 from runtime.parity import compare_arrays
-from runtime.session import Array, Feeds
-
-Lost = Mapping[tuple[str, int], set[int]]  # (constant, axis) -> the indices that it lost
-
-# The axis of an operator's output that follows an axis of its second input.
-_FOLLOWS = {"Conv": (0, 1), "ConvTranspose": (1, 1), "BatchNormalization": (0, 1), "MatMul": (1, -1), "Gemm": (1, 1)}
+from runtime.session import Feeds
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,7 @@ def bisect(
         tolerance: of every tensor.
         settings: how both are run.
         certificate: of a shrink from ``against`` to ``model``: which channels of the reference are left. It is
-            followed from weights to the outputs of Conv, ConvTranspose, Gemm, MatMul and BatchNormalization.
+            followed from the weights as far as `graph.rules` tells one axis of a tensor from another.
 
     Raises:
         ModelError: a file cannot be read.
@@ -84,7 +78,7 @@ def bisect(
         UserError: ``certificate`` is none.
     """
     reference, candidate = graph.load(against), graph.load(model)
-    lost = {} if certificate is None else lost_channels(certificate)
+    lost = {} if certificate is None else followed(read(reference), read_lost(certificate))
     makers = {name: node for node in reference.graph.node for name in node.output if name}
     others = {name for node in candidate.graph.node for name in node.output}
     names = [name for name, node in makers.items() if name in others and node.op_type != "Constant"]
@@ -101,7 +95,7 @@ def bisect(
         if not isinstance(one, np.ndarray):
             continue  # a sequence
         if one.shape != two.shape:
-            one = _left(one, makers[name], lost)
+            one = left(one, name, lost)
         if one.shape != two.shape:
             skipped += 1
             continue
@@ -110,25 +104,6 @@ def bisect(
         if not difference.within(tolerance.rtol, tolerance.atol):
             return Bisection(difference, f"{makers[name].op_type} '{makers[name].name}'", compared, skipped)
     return Bisection(None, "", compared, skipped)
-
-
-def lost_channels(certificate: Path) -> Lost:
-    """What constants lost, from a certificate of ``compress shrink``.
-
-    Raises:
-        UserError: the file is no certificate.
-    """
-    lost: dict[tuple[str, int], set[int]] = {}
-    try:
-        for entry in json.loads(certificate.read_text(encoding="utf-8"))["removed"]:
-            for tensor, indices in zip(entry["tensors"], entry["indices"], strict=True):
-                name, axis = re.fullmatch(r"(.*)\[(\d+)\]", tensor).groups()  # type: ignore[union-attr]
-                lost.setdefault((name, int(axis)), set()).update(indices)
-    except OSError as error:
-        raise UserError(f"cannot read {certificate}: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{certificate} is no certificate of compress shrink") from error
-    return lost
 
 
 def _exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
@@ -157,14 +132,3 @@ def _worst_row(reference: Session, candidate: Session, feeds: Feeds) -> Feeds:
     except SessionError:
         return feeds
     return worst
-
-
-def _left(value: Array, maker: NodeProto, lost: Lost) -> Array:
-    """What is left of an output of ``maker`` when its weight loses channels."""
-    if maker.op_type not in _FOLLOWS:
-        return value
-    axis, along = _FOLLOWS[maker.op_type]
-    if any(each.name == "transB" and each.i for each in maker.attribute):
-        axis = 0
-    gone = [index for index in lost.get((maker.input[1], axis), ()) if index < value.shape[along]]
-    return np.delete(value, gone, along)

@@ -116,7 +116,7 @@ def _latency(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 f"{row['provider']} ({where or 'unknown'})",
                 "x".join(map(str, shape)),
                 str(row["threads"] or "all"),
-                f"{1e3 * row['median']:.3f} ms",
+                f"{1e3 * row['median']:.3f} ms" + (f" ({row['stability']})" if row["stability"] != "stable" else ""),
                 f"{speedup['estimate']:.2f} ({_bound(speedup['low'])} to {_bound(speedup['high'])})"
                 if speedup
                 else "-",

@@ -54,8 +54,8 @@ def read_bench(path: Path, model: str, sha256: str) -> tuple[dict[str, Any], lis
 
     def rows(content: dict[str, Any]) -> list[dict[str, Any]]:
         found = []
-        for result in content["results"]:
-            settings, summary = result["settings"], result["summary"]
+        for result in content["cold_starts"] if "cold_starts" in content else content["results"]:
+            settings = result["settings"]
             for side in ("candidate", "reference"):
                 settings[side] = settings[side] and PurePath(settings[side]).name
             if settings["candidate"] != model:
@@ -64,7 +64,7 @@ def read_bench(path: Path, model: str, sha256: str) -> tuple[dict[str, Any], lis
                 raise UserError(f"{path} is about another {model}: measure this one again")
             if settings["mode"] != "latency":
                 continue
-            comparison = result["comparison"]
+            comparison, summary = result["comparison"], result["summary"]
             found.append(
                 {
                     "provider": settings["provider"],

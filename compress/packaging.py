@@ -86,7 +86,7 @@ def package(path: Path, folder: Path, options: Options) -> Checked:
 
     Raises:
         ModelError: the file is no model.
-        SessionError: the model does not run.
+        SessionError: the model does not run, or an output is neither numbers nor text.
         UserError: an option does not fit the model, or the folder holds something else than a bundle.
         NotEqual: the packaged model gives other outputs.
     """
@@ -98,6 +98,8 @@ def package(path: Path, folder: Path, options: Options) -> Checked:
         model = source.finished(name, said)
         graph.save(model, new / MODEL)
         session = open_session(new / MODEL)
+        for value in session.outputs:
+            _ = value.dtype  # refuses what cannot be compared
         cases = _cases(source, session, options)
         write_golden(new / GOLDEN, cases)
         content = {

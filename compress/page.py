@@ -29,7 +29,7 @@ p { margin: .4rem 0; max-width: 48rem; overflow-wrap: anywhere }
 .faint { color: var(--faint) }
 .tiles, .charts { display: grid; gap: 1rem; margin: 1rem 0 }
 .tiles { grid-template-columns: repeat(auto-fit, minmax(min(9rem, 100%), 1fr)) }
-.charts { grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)) }
+.charts { grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)) }
 .tiles div { padding: .6rem .8rem; border: 1px solid var(--edge); border-radius: .4rem }
 .tiles b { display: block; font-size: 1.35rem; overflow-wrap: anywhere }
 .wide { overflow-x: auto }
@@ -40,9 +40,12 @@ th { color: var(--faint); font-weight: 500 }
 th:first-child, td:first-child { text-align: left }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--edge); border-radius: .4rem; font-size: .85rem }
 summary { cursor: pointer }
+figure { margin: 0 }
+figcaption { color: var(--faint); font-size: .85rem; overflow-wrap: anywhere }
 svg { width: 100%; max-width: 36rem; height: auto; display: block }
 svg text { fill: var(--faint); font-size: 11px }
 svg .title { fill: var(--ink); font-size: 12px }
+@media (max-width: 30rem) { svg text { font-size: 13px } svg .title { font-size: 14px } }
 svg .mid { text-anchor: middle }
 svg .end { text-anchor: end }
 svg .grid { stroke: var(--edge) }
@@ -74,14 +77,24 @@ def text(words: str) -> str:
     return f"<p>{escape(words)}</p>"
 
 
+def faint(words: str) -> str:
+    """A paragraph that need not be read."""
+    return f'<p class="faint">{escape(words)}</p>'
+
+
 def tiles(figures: Mapping[str, str]) -> str:
     """Large figures with what they are."""
     parts = (f"<div><b>{escape(value)}</b>{escape(name)}</div>" for name, value in figures.items())
     return f'<div class="tiles">{"".join(parts)}</div>' if figures else ""
 
 
+def figure(picture: str, caption: str) -> str:
+    """An SVG with a line of text below it, which may be a long one."""
+    return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
 def charts(*pictures: str) -> str:
-    """SVGs side by side, as far as there is room."""
+    """SVGs and figures side by side, as far as there is room."""
     return f'<div class="charts">{"".join(pictures)}</div>'
 
 

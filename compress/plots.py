@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from compress.files import atomic
 from compress.profiling import Profiles
 from compress.prune.sensitivity import Sensitivity
-from compress.tables import batch
+from compress.tables import batch, names
 from runtime import BenchResult
 
 BEFORE, AFTER = "#b8c4ce", "#1f6f8b"
@@ -32,22 +31,21 @@ def latency_plot(results: Sequence[BenchResult], path: Path) -> None:
 
 
 def profile_plot(profiles: Profiles, path: Path) -> None:
-    """Time per kind of operator, and per layer with the rate it runs at, before and after."""
-    figure = Figure(figsize=(13, 6), layout="constrained")
-    panels = figure.subplot_mosaic([["time", "kinds"], ["rate", "kinds"]], width_ratios=(5, 2), height_ratios=(3, 2))
-    top, bottom, right = panels["time"], panels["rate"], panels["kinds"]
+    """Time per layer and per kind of operator, and the layers below the roofline of this machine."""
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    panels = figure.subplot_mosaic([["time", "kinds"], ["roof", "kinds"]], width_ratios=(5, 2))
+    top, right = panels["time"], panels["kinds"]
     found = profiles.layers
     sides = [("before", BEFORE), ("after", AFTER)][-len(profiles.both) :]
     for number, (side, colour) in enumerate(sides):
         ops = [getattr(layer, side) for layer in found]
         places = [place + 0.4 * number for place in range(len(ops))]
         top.bar(places, [1e3 * op.seconds if op else 0 for op in ops], 0.4, color=colour, label=side)
-        bottom.plot(places, [profiles.rate(op) * 1e-9 if op else math.nan for op in ops], ".", color=colour, label=side)
-    bottom.axhline(profiles.roof.macs * 1e-9, color="black", linewidth=0.8, label="peak of this machine")
     top.set_ylabel("ms")
     top.set_title("convolutions and matrix products, from input to output")
-    bottom.set_ylabel("GMAC/s")
-    bottom.set_ylim(bottom=0)
+    top.xaxis.set_major_locator(MaxNLocator(integer=True))
+    top.legend(frameon=False)
+    roofline(panels["roof"], profiles, sides)
     kinds = profiles.kinds[:SHOWN][::-1]
     for number, (side, colour) in enumerate(sides):
         seconds = [1e3 * kind.seconds[side == "after"] for kind in kinds]
@@ -55,10 +53,30 @@ def profile_plot(profiles: Profiles, path: Path) -> None:
     right.set_yticks(range(len(kinds)), [kind.name + " (moves data)" * kind.moves for kind in kinds])
     right.set_xlabel("ms")
     right.set_title("all operators of a kind")
-    for axes in (top, bottom):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False)
     _save(figure, path)
+
+
+def roofline(axes: Axes, profiles: Profiles, sides: Sequence[tuple[str, str]]) -> None:
+    """Rate against arithmetic intensity, a dot per layer (Williams, Waterman, Patterson 2009).
+
+    Args:
+        axes: to draw on.
+        profiles: what was measured.
+        sides: of them, with the colour of each.
+    """
+    roof, knee = profiles.roof, profiles.roof.macs / profiles.roof.bytes
+    intensities = [knee / 10, knee, knee * 10]
+    for side, colour in sides:
+        ops = [op for layer in profiles.layers if (op := getattr(layer, side)) and op.seconds and op.bytes]
+        places = [op.macs / op.bytes for op in ops]
+        axes.loglog(places, [profiles.rate(op) * 1e-9 for op in ops], ".", color=colour, label=side)
+        intensities += places
+    ends = [min(intensities), knee, max(intensities)]
+    heights = [min(roof.macs, roof.bytes * place) * 1e-9 for place in ends]
+    axes.loglog(ends, heights, color="black", linewidth=0.8, label="roof of this machine")
+    axes.set_xlabel("MACs per byte")
+    axes.set_ylabel("GMAC/s")
+    axes.legend(frameon=False)
 
 
 def overview_plot(widths: Widths, result: BenchResult, path: Path, title: str) -> None:
@@ -103,10 +121,10 @@ def sensitivity_plot(found: Sensitivity, path: Path) -> None:
 def latencies(axes: Axes, result: BenchResult) -> None:
     """Box plots of the samples, the whiskers at the 5th and 95th percentile, and the speedup as title."""
     samples = [result.samples.candidate * 1e3]
-    labels, colours = ["slim" if result.reference else "model"], [AFTER]
+    labels, colours = list(names(result)[:1]), [AFTER]
     if result.samples.reference is not None:
         samples.insert(0, result.samples.reference * 1e3)
-        labels.insert(0, "dense")
+        labels.insert(0, names(result)[1])
         colours.insert(0, BEFORE)
     boxes = axes.boxplot(
         samples,

@@ -115,14 +115,14 @@ class Profiles:
         yield f"convolutions and matrix products run at {rates} GMAC/s{' before and after' * bool(self.before)}; {peak}"
         moved = [sum(op.seconds for op in each.ops if op.moves) for each in self.both]
         told = " before, ".join(
-            f"{1e3 * seconds:.3f} ms ({seconds / each.seconds:.0%} of the time)"
+            f"{1e3 * seconds:.3f} ms ({_ratio(each.seconds, seconds):.0%} of the time)"
             for seconds, each in zip(moved, self.both, strict=True)
         )
         yield f"moving data takes {told}{' after' * bool(self.before)}{self._movers()}"
         if self.before is None:
             return
         macs = _ratio(*(sum(op.macs for op in each.ops) for each in self.both))
-        seconds = self.after.seconds / self.before.seconds
+        seconds = _ratio(self.before.seconds, self.after.seconds)
         yield f"left of the kernels' MACs {macs:.0%}, of the operators' time {seconds:.0%}"
         out = [sum(not op.name.endswith(BLOCKED) and "Conv" in op.kind for op in each.ops) for each in self.both]
         if out[1] > out[0] and self.provider == "cpu":

@@ -57,7 +57,8 @@ def measure(model: Path, cases: Sequence[Case], noise: Tolerance) -> Allowed:
 
     Raises:
         SessionError: the model does not run.
-        UserError: integers, text or infinities differ between settings, so that no tolerance can be given.
+        UserError: integers, text or infinities differ between settings, or other numbers by as much as they are large,
+            so that no tolerance can be given.
     """
     measured: list[dict[str, Any]] = []
     special: dict[str, Tolerance] = {}
@@ -74,12 +75,14 @@ def measure(model: Path, cases: Sequence[Case], noise: Tolerance) -> Allowed:
             }
         )
         for each in outputs:
-            if each.mismatches and (each.exact or not math.isfinite(each.max_rel)):
+            wider = Tolerance(noise.rtol, MARGIN * each.max_abs)
+            narrow = wider.atol > noise.atol + noise.rtol * each.largest
+            hopeless = each.exact or not math.isfinite(each.max_rel) or (narrow and wider.atol > each.largest)
+            if each.mismatches and hopeless:
                 raise UserError(
                     f"'{each.name}' of {session.name} depends on onnxruntime's settings (optimisation "
                     f"{settings.optimisation}: {each.difference}), so that nobody can check it: use other inputs"
                 )
-            if MARGIN * each.max_abs > noise.atol + noise.rtol * each.largest:
-                wider = Tolerance(noise.rtol, MARGIN * each.max_abs)
+            if narrow:
                 special[each.name] = max(wider, special.get(each.name, wider))
     return Allowed(noise, special, measured)

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from compress import page, svg
+from compress import bench_views, page
+from compress.bench_views import NAMES, SIDES, Blocks, Content
 from compress.errors import UserError
 
-Content = Mapping[str, Any]
-Blocks = list[str]
-
-NAMES = ("before", "after")
-SIDES = {"before": "reference", "after": "candidate"}  # as `compress bench` calls them
 WRITERS = {
     "certificate": "certificate of compress shrink",
     "verification": "result of compress verify --json",
@@ -59,8 +50,11 @@ class Evidence:
         views = {
             "Size": (sizes, "certificate"),
             "Accuracy and agreement": (quality, "verification"),
-            "Latency": (latency, "bench"),
-            "Where the time goes": (profiles, "bench"),
+            "Latency": (bench_views.latency, "bench"),
+            "Throughput": (bench_views.throughput, "bench"),
+            "Cold start": (bench_views.cold_starts, "bench"),
+            "Memory": (bench_views.memory, "bench"),
+            "Where the time goes": (bench_views.profiles, "bench"),
             "Certificate": (certificate, "certificate"),
         }
         found = {}
@@ -107,76 +101,6 @@ def quality(content: Content) -> Blocks:
                 f"Outputs differ by at most {parity['max_rel']:.2g} of the largest on {parity['inputs']:,} inputs."
             )
         )
-    return blocks
-
-
-def latency(content: Content) -> Blocks:
-    """Figures and distributions, one picture per measurement."""
-    rows, pictures, notes = [], [], []
-    for result in content.get("results", []):
-        settings, samples, comparison = result["settings"], result["samples"], result["comparison"]
-        shapes = ", ".join("x".join(map(str, shape)) for shape in settings["inputs"].values())
-        each = samples.get("inferences", 1)
-        where = f"{settings['provider']}, {shapes}" + (
-            f", {settings['streams']} streams" if settings.get("streams") else ""
-        )
-        sides = {side: key for side, key in SIDES.items() if samples[key]}
-        for side, key in sides.items():
-            summary = result["summary"][key]
-            times = [summary["percentiles"].get(name) for name in ("p50", "p90", "p95", "p99")]
-            cells = ["-" if time is None else f"{1e3 * time / each:.3f}" for time in times]
-            rows.append([f"{side}: {where}", f"{summary['runs']:,}", *cells, summary["stability"]])
-            if summary.get("reason"):
-                notes.append(page.text(f"{side} ({where}) is {summary['stability']}: {summary['reason']}."))
-        named = {side: np.array(samples[key]) * 1e-6 / each for side, key in sides.items()}
-        if comparison:
-            ratio = comparison["ratio"]
-            high = "?" if ratio["high"] is None else f"{ratio['high']:.3f}"
-            told = f"{ratio['estimate']:.3f}, {ratio['level']:.0%} interval {ratio['low']:.3f} to {high}"
-            notes.append(page.text(f"{where}: speedup {told}."))
-        x = f"ms ({where}), up to the 99th percentile"
-        pictures.append(svg.histograms(named, "latency, % of samples", x, reach=0.99))
-    if not rows:
-        return []
-    first = content["results"][0]["environment"]
-    machine = (
-        f"onnxruntime {first['onnxruntime']} on {first['gpu'] or ''} {first['cpu']}, {first['usable_cores']} cores"
-    )
-    headings = ["ms", "runs", "p50", "p90", "p95", "p99", "stability"]
-    return [page.table(headings, rows), *notes, page.charts(*pictures), f'<p class="faint">{escape(machine)}</p>']
-
-
-def profiles(content: Content) -> Blocks:
-    """Time per layer and per kind of operator, and what that means."""
-    blocks = []
-    for found in content.get("profiles", []):
-        rows = [
-            (layer["name"], *(1e3 * layer[side]["seconds"] if layer[side] else 0.0 for side in NAMES))
-            for layer in found["layers"]
-        ]
-        rates = {
-            side: [
-                (place, layer[side]["macs"] / layer[side]["seconds"] * 1e-9)
-                for place, layer in enumerate(found["layers"])
-                if layer[side] and layer[side]["seconds"]
-            ]
-            for side in NAMES
-        }
-        rates["peak"] = [(place, found["roof"]["macs_per_second"] * 1e-9) for place in (0, len(rows))]
-        x = "layer, from input to output"
-        blocks.append(page.charts(svg.pairs(rows, "ms per layer", x, NAMES), svg.lines(rates, "GMAC/s per layer", x)))
-        kinds: dict[str, list[float]] = {}
-        for place, side in enumerate(SIDES.values()):
-            for op in (found[side] or {"ops": []})["ops"]:
-                kinds.setdefault(op["kind"], [0.0, 0.0])[place] += 1e3 * op["seconds"]
-        ordered = sorted(kinds.items(), key=lambda item: -item[1][1])
-        blocks.append(
-            page.table(
-                ["operator", *(f"ms {side}" for side in NAMES)],
-                [[name, *(f"{value:.3f}" for value in values)] for name, values in ordered],
-            )
-        )
-        blocks += [page.text(line) for line in found["why"]]
     return blocks
 
 

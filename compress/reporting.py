@@ -9,8 +9,9 @@ from pathlib import Path
 import onnx
 
 from compress import page, svg
+from compress.bench_views import NAMES, Content
 from compress.errors import UserError
-from compress.report_views import NAMES, Content, Evidence
+from compress.report_views import Evidence
 from graph.nodes import attributes
 from runtime.bundle import MANIFEST, MODEL, open_bundle
 
@@ -65,11 +66,12 @@ def _headlines(manifest: Content) -> dict[str, str]:
             )
     for row in (manifest["latency"] or [])[:1]:
         told["median latency"] = f"{1e3 * row['median']:.3g} ms"
-        if row["speedup"]:
-            told["speedup"] = f"{row['speedup']['estimate']:.2f}"
+        ratio = row["speedup"]
+        if ratio and ratio["high"] is not None:  # otherwise too few rounds have shown anything
+            told[f"speedup, {ratio['low']:.2f} to {ratio['high']:.2f}"] = f"{ratio['estimate']:.2f}"
     accuracy = (manifest["verification"] or {}).get("accuracy")
     if accuracy:
-        told[f"{accuracy['metric']}, was {accuracy['reference']:.2f} %"] = f"{accuracy['candidate']:.2f} %"
+        told[f"{accuracy['metric']}, was {accuracy['reference']:.2f}%"] = f"{accuracy['candidate']:.2f}%"
     return told
 
 

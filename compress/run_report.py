@@ -12,10 +12,10 @@ import numpy as np
 from compress import page, svg
 from compress.errors import UserError
 from compress.report_views import Evidence
-from compress.train.run import METRICS, Summary, read_run
+from compress.train.run import CHECKPOINT, METRICS, Summary, read_run
 
 CURVES = {  # title: {name of the line: figure of an epoch}
-    "{metric}": {"validation": "validation", "train": "train"},
+    "{metric}": {"train": "train", "validation": "validation"},
     "loss on training images": {"loss": "loss"},
     "share of channels that are zero": {"zeros": "zeros"},
     "strength of the penalty": {"strength": "strength"},
@@ -29,6 +29,8 @@ def run_page(folder: Path, evidence: Evidence) -> str:
     Raises:
         UserError: it holds no run, or its log is damaged.
     """
+    if not (folder / CHECKPOINT).is_file():
+        raise UserError(f"{folder} is neither a folder of compress train nor a bundle of compress package")
     state = read_run(folder)
     config, metrics = state["config"], _metrics(folder / METRICS)
     summary = Summary(**state["summary"]) if "summary" in state else None
@@ -48,7 +50,7 @@ def run_page(folder: Path, evidence: Evidence) -> str:
             page.charts(
                 svg.pairs(
                     [(name, total, alive) for name, (alive, total) in kept.items()],
-                    "channels per BatchNorm layer",
+                    "channels per layer",
                     "layer, from input to output",
                     ("all", "alive"),
                 ),
@@ -93,8 +95,8 @@ def _scale_histogram(scales: dict[str, np.ndarray]) -> list[str]:
     alive = values[values > 0]
     if not alive.size:
         return []
-    title = f"|gamma|, % of {alive.size:,} channels; {values.size - alive.size:,} more are zero"
-    return [svg.histograms({"": alive}, title, "|gamma|")]
+    picture = svg.histograms({"": alive}, "scales of BatchNorm, % of the channels alive", "|gamma|")
+    return [page.figure(picture, f"{alive.size:,} channels are alive; {values.size - alive.size:,} more are zero")]
 
 
 def _is_scale(name: str, weights: dict[str, Any]) -> bool:

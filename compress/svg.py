@@ -69,10 +69,10 @@ def pairs(rows: Sequence[tuple[str, float, float]], title: str, x: str, names: S
     return _chart(title, x, frame, marks, names)
 
 
-def histograms(samples: Mapping[str, np.ndarray], title: str, x: str, *, reach: float = 1.0) -> str:
-    """Shares of samples per bin, from the least up to the quantile ``reach`` of whichever series goes farther."""
-    high = max(float(np.quantile(each, reach)) for each in samples.values())
+def histograms(samples: Mapping[str, np.ndarray], title: str, x: str, *, high: float | None = None) -> str:
+    """Shares of all samples per bin, from the least one up to ``high``, or to the largest."""
     low = min(float(each.min()) for each in samples.values())
+    high = max(float(each.max()) for each in samples.values()) if high is None else high
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     shares = {name: np.histogram(each, edges)[0] / len(each) * 100 for name, each in samples.items()}
     frame = Frame.around(edges.tolist(), [float(value) for each in shares.values() for value in each])
@@ -116,7 +116,7 @@ def _chart(title: str, x: str, frame: Frame, marks: Sequence[str], names: Sequen
 def _legend(names: Sequence[str]) -> list[str]:
     parts, right = [], float(WIDTH - RIGHT)
     for number, name in reversed(list(enumerate(names))):
-        right -= 6.2 * len(name) + 20
+        right -= 7.2 * len(name) + 20
         parts.append(f'<rect class="fill s{number}" x="{right:.1f}" y="6" width="9" height="9"/>')
         parts.append(f'<text class="tick" x="{right + 13:.1f}" y="14">{escape(name)}</text>')
     return parts

@@ -120,13 +120,13 @@ def accuracy(result: PairedAccuracy) -> list[Table]:
 
 def latency(results: list[BenchResult]) -> Table:
     """Latencies in milliseconds, one row per model and setting."""
-    headings = ("model", "provider", "batch", "runs", "p50", "p90", "p99", "spread")
+    headings = ("model", "provider", "batch", "runs", "median", "p90", "p99", "spread")
     made = table("latency, ms", *headings, left=("model",))
     for result in results:
         candidate, reference = names(result)
         for name, summary in ((candidate, result.candidate), (reference, result.reference)):
             if summary is not None:
-                times = [summary.percentiles.get(each) for each in ("p50", "p90", "p99")]
+                times = [summary.median, *(summary.percentiles.get(each) for each in ("p90", "p99"))]
                 made.add_row(
                     name,
                     result.settings["provider"],

@@ -19,7 +19,7 @@ from runtime.errors import SessionError
 from runtime.golden import read_golden
 from runtime.parity import OutputParity, Parity
 from runtime.providers import placement
-from runtime.session import VERSION, Session, open_session
+from runtime.session import VERSION, Session, check_free_dims, open_session
 from runtime.settings import Settings
 
 FAILED, BAD_INPUT = 1, 2
@@ -74,7 +74,9 @@ def check(folder: Path, settings: Settings | None = None) -> Checked:
         SessionError: the bundle is not what it says, or its model does not run.
     """
     bundle = open_bundle(folder)
-    session = open_session(folder / MODEL, settings or Settings(tf32=False))
+    settings = settings or Settings(tf32=False)
+    check_free_dims(folder / MODEL, settings)
+    session = open_session(folder / MODEL, settings)
     if {side: port_types(ports) for side, ports in session.ports().items()} != bundle.ports:
         raise SessionError(f"{folder / MODEL} has other inputs and outputs than its manifest says: package it again")
     tally = Tally()

@@ -48,7 +48,8 @@ def random_feeds(
     for value in session.inputs:
         shape = [sizes[label] if isinstance(label, str) else label for label in _labels(value)]
         if value.name in given:
-            feeds[value.name] = np.array(np.broadcast_to(given[value.name], shape), order="C")
+            array = given[value.name]
+            feeds[value.name] = np.array(array if array.ndim else np.broadcast_to(array, shape), order="C")
         elif value.dtype.kind == "U":
             raise SessionError(f"'{value.name}' is a {value.type}: text cannot be made up, give it")
         else:
@@ -100,7 +101,8 @@ def real_feeds(session: Session, batches: Iterable[Array]) -> Iterator[tuple[dic
         batches: arrays [n, ...] of any n.
 
     Raises:
-        SessionError: the model has not exactly one input, or that takes neither floats nor what the batches are.
+        SessionError: the model has not exactly one input, or that takes other shapes, or neither floats nor what the
+            batches are.
     """
     if len(session.inputs) != 1:
         names = ", ".join(value.name for value in session.inputs)
@@ -110,11 +112,24 @@ def real_feeds(session: Session, batches: Iterable[Array]) -> Iterator[tuple[dic
     for batch in batches:
         if value.dtype.kind != "f" and value.dtype != batch.dtype:
             raise SessionError(f"{session.name} takes {value.dtype} at '{value.name}', and data comes as {batch.dtype}")
+        if len(batch) and not _takes(value, batch[0].shape):
+            shape = ", ".join(["n", *map(str, batch[0].shape)])
+            raise SessionError(f"{session.name} takes {value} at '{value.name}', and data comes as [{shape}]")
         size = fixed or max(len(batch), 1)
         for start in range(0, len(batch), size):
             rows = batch[start : start + size].astype(value.dtype, copy=False)
             missing = size - len(rows)
             yield {value.name: np.concatenate([rows, *[rows[-1:]] * missing]) if missing else rows}, len(rows)
+
+
+def _takes(value: Value, shape: Sequence[int]) -> bool:
+    """Whether samples of ``shape`` suit the axes behind the leading one; an input of unknown rank has none."""
+    if not value.shape:
+        return True
+    sizes = value.shape[1:]
+    return len(sizes) == len(shape) and all(
+        size == found or not isinstance(size, int) for size, found in zip(sizes, shape, strict=True)
+    )
 
 
 def _labels(value: Value) -> list[int | str]:
@@ -126,8 +141,8 @@ def _labels(value: Value) -> list[int | str]:
 
 
 def _sizes_of(array: Array, value: Value, fixed: Mapping[str, int]) -> dict[str, int]:
-    """The dynamic sizes of an input that is fed with ``array``; none if that is a single number."""
-    if array.ndim == 0:
+    """The dynamic sizes of an input that is fed with ``array``; none if that is a single number, or of unknown rank."""
+    if array.ndim == 0 or not value.shape:
         return {}
     labels = _labels(value)
     wanted = [fixed.get(label, label) if isinstance(label, str) else label for label in labels]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -202,6 +202,21 @@ def open_session(model: Path | bytes, settings: Settings | None = None, *, trace
             "take another provider, or allow it with the setting fallback=on"
         )
     return Session(name, settings, wanted, nodes, _values(ort.get_inputs()), _values(ort.get_outputs()), ort)
+
+
+def check_free_dims(model: Path | bytes, settings: Settings) -> None:
+    """Refuse sizes that the model does not have, of which onnxruntime says nothing; it is opened once more for that.
+
+    Raises:
+        SessionError: as `open_session`, or the settings fix such a size.
+    """
+    if not settings.free_dims:
+        return
+    session = open_session(model, replace(settings, free_dims={}, optimisation="off"))
+    names = dict.fromkeys(dim for value in session.inputs for dim in value.shape if isinstance(dim, str))
+    if unknown := settings.free_dims.keys() - names:
+        there = ", ".join(names) or "none"
+        raise SessionError(f"{session.name} has no dynamic size '{min(unknown)}'; it has: {there}")
 
 
 def _session_options(settings: Settings, trace: Path | None) -> Any:

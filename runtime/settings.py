@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,9 @@ class Settings:
                 f"affinity = '{affinity}': give the processors of each thread but the first, counted from 1, such "
                 f"as '2;3' for threads = 3; threads is {self.threads or 'not set'}"
             )
+        here = os.cpu_count() or 1
+        if any(int(number) > here for number in re.findall(r"\d+", affinity)):
+            raise SessionError(f"affinity = '{affinity}': this machine has the processors 1 to {here}")
 
 
 def _check(what: str, name: str, valid: Collection[str]) -> None:

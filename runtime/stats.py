@@ -26,6 +26,7 @@ LEVEL = 0.95
 MINIMUM_EFFECT = 0.01
 RESAMPLES = 2000
 NOISY, UNUSABLE = 0.10, 0.25  # spread beyond which torch.utils.benchmark warns, mildly and loudly
+FEWEST = 20  # runs that show how they spread: as many as their median needs
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Summary:
         median: in seconds, as are ``mean``, ``minimum`` and ``percentiles``.
         percentiles: those that the number of runs supports, such as ``{"p90": 0.002}``.
         spread: interquartile range / median.
-        stability: ``stable``, ``noisy`` (spread over 10 %) or ``unusable`` (over 25 %).
+        stability: ``stable``, ``noisy`` (spread over 10 %, or too few runs to tell) or ``unusable`` (over 25 %).
         reason: why it is not stable, in words; empty if it is.
     """
 
@@ -84,7 +85,8 @@ class Comparison:
 def summarise(times: Times, rounds: NDArray[np.int64] | None = None) -> Summary:
     """Describe latencies [n], n >= 1, taken in ``rounds`` [n]. No sample is ever dropped."""
     spread = _spread(times)
-    stability: Stability = "unusable" if spread > UNUSABLE else "noisy" if spread > NOISY else "stable"
+    noisy = spread > NOISY or len(times) < FEWEST
+    stability: Stability = "unusable" if spread > UNUSABLE else "noisy" if noisy else "stable"
     return Summary(
         runs=len(times),
         median=float(np.median(times)),
@@ -103,7 +105,9 @@ def _spread(times: Times) -> float:
 
 
 def _reason(times: Times, rounds: NDArray[Any]) -> str:
-    """Whether the speed changes from round to round, or within one."""
+    """Whether there are too few runs, or the speed changes from round to round, or within one."""
+    if _spread(times) <= NOISY:
+        return f"too few runs to tell how much it varies: {len(times)}"
     each = [times[rounds == number] for number in np.unique(rounds)]
     between, within = _spread(np.array([np.median(part) for part in each])), np.median([_spread(part) for part in each])
     cause = "from round to round: clock or load change" if between > within else "from run to run: the cores are shared"

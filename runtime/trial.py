@@ -15,7 +15,7 @@ from runtime.errors import SessionError
 from runtime.feeds import batch_size, usual_sizes
 from runtime.measure import Open, Run
 from runtime.parity import Parity
-from runtime.session import Array, Feeds, Session, open_session
+from runtime.session import Array, Feeds, Session, check_free_dims, open_session
 from runtime.settings import Settings
 
 Model = Path | bytes
@@ -77,6 +77,7 @@ def trial(
             than the one it is compared with.
     """
     settings = settings or Settings()
+    check_free_dims(model, settings)
     session = open_session(model, settings)
     if against is None:
         feeds, parity, name = _feeds(session, batch, dims, given), None, None

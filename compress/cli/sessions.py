@@ -74,7 +74,10 @@ def _switch(where: str, text: str) -> bool:
 
 def _free_dims(where: str, text: str) -> dict[str, int]:
     parts = (part.rpartition(":") for part in text.split(","))
-    return {name: _size(where, size) for name, _, size in parts}
+    found = {name: _size(where, size) for name, _, size in parts}
+    if "" in found:
+        raise UserError(f"{where}: give NAME:SIZE, such as batch:1")
+    return found
 
 
 def _text(where: str, text: str) -> str:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from compress.plots import roofline
 from compress.profiling import Profiles
 from compress.roofline import Roof, measure_roof
 from runtime import Settings
@@ -70,6 +75,11 @@ def test_nothing_is_blamed_on_a_copy_of_the_model() -> None:
     assert "before" not in alone
 
 
+def test_a_model_that_takes_no_time_is_no_error() -> None:
+    said = "\n".join(profiles((), ()).why())
+    assert "0.000 ms (0% of the time) before" in said
+
+
 def test_kinds_are_summed_on_both_sides() -> None:
     kinds = {kind.name: kind for kind in profiles(BEFORE, AFTER).kinds}
     assert kinds["Conv"].count == (3, 3) and kinds["ReorderOutput"].count == (0, 1)
@@ -82,6 +92,16 @@ def test_the_roof_is_arithmetic_or_bytes() -> None:
     op = replace(AFTER[0], macs=5_000_000, seconds=1e-3)
     assert profiles(None, (op,)).share(op) == 1.0
     assert profiles(None, (op,)).rate(replace(op, seconds=0.0)) == 0.0
+
+
+def test_the_roof_is_drawn_over_all_layers() -> None:
+    axes = Figure().subplots()
+    roofline(axes, profiles(BEFORE, AFTER), [("before", "C0"), ("after", "C1")])
+    *dots, roof = axes.lines
+    places, heights = roof.get_data()
+    assert heights == pytest.approx(np.minimum(ROOF.macs, ROOF.bytes * np.array(places)) * 1e-9)
+    assert [len(line.get_xdata()) for line in dots] == [3, 3]
+    assert all(min(places) <= place <= max(places) for line in dots for place in line.get_xdata())
 
 
 def test_what_is_written_is_json() -> None:

@@ -27,7 +27,7 @@ def drawn(picture: str) -> ElementTree.Element:
         svg.lines({"a": []}, "nothing", "x"),
         svg.pairs([(EVIL, 64, 30), ("b", 0, 0)], "widths", "layer", ("before", "after")),
         svg.pairs([], "none", "layer", ("before", "after")),
-        svg.histograms({"a": np.ones(5), "b": np.linspace(1, 2, 9)}, "h", "ms", reach=0.9),
+        svg.histograms({"a": np.ones(5), "b": np.linspace(1, 2, 9)}, "h", "ms", high=1.5),
         svg.histograms({"a": np.ones(5)}, "h", "ms"),
     ],
 )
@@ -52,6 +52,11 @@ def test_ticks_are_round_and_hold_the_values(low: float, high: float) -> None:
     assert round(steps[0] / 10 ** math.floor(math.log10(steps[0]) + 1e-9), 6) in (1, 2, 5)
 
 
+def test_what_lies_beyond_the_edge_still_counts() -> None:
+    times = np.array([1.0] * 10 + [50.0] * 10)
+    assert ">50</text>" in svg.histograms({"a": times}, "h", "ms", high=2.0)  # the tick of the bar: half of all
+
+
 def test_taller_values_are_higher() -> None:
     bars = [
         float(each.attrib["height"])
@@ -72,6 +77,7 @@ class Tags(HTMLParser):
 
 def test_a_page_stands_alone_and_runs_nothing() -> None:
     blocks = [page.text(EVIL), page.table([EVIL], [[EVIL]]), page.tiles({EVIL: EVIL}), page.details(EVIL, EVIL)]
+    blocks += [page.charts(page.figure("", EVIL)), page.faint(EVIL)]
     made = page.page(EVIL, EVIL, {EVIL: blocks, "nothing": []})
     tags = Tags()
     tags.feed(made)

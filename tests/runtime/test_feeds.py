@@ -79,6 +79,13 @@ def test_given_inputs_that_do_not_fit_are_refused(opened, given, message):
         random_feeds(opened(MIXED), given=given)
 
 
+def test_an_input_of_unknown_rank_takes_what_is_given(opened):
+    session = opened("g (float x) => (float y) { y = Relu(x) }")
+    images = np.ones((2, 3, 4), np.float32)
+    assert random_feeds(session, given={"x": images})["x"].shape == (2, 3, 4)
+    assert [feed["x"].shape for feed, _ in real_feeds(session, [images])] == [(2, 3, 4)]
+
+
 def test_text_cannot_be_made_up(opened):
     session = opened("g (string[N] t) => (string[N] y) { y = Identity(t) }")
     with pytest.raises(SessionError, match="'t' is a tensor"):
@@ -108,5 +115,7 @@ def test_images_follow_the_models_float_type_and_nothing_else(opened):
     whole = opened("g (uint8[N,2] x) => (uint8[N,2] y) { y = Identity(x) }")
     with pytest.raises(SessionError, match="takes uint8"):
         list(real_feeds(whole, [np.ones((3, 2), np.float32)]))
+    with pytest.raises(SessionError, match=r"takes float16\[N, 2\] at 'x', and data comes as \[n, 3\]"):
+        list(real_feeds(half, [np.ones((3, 3), np.float32)]))
     with pytest.raises(SessionError, match="6 inputs"):
         list(real_feeds(opened(MIXED), [np.ones((3, 2), np.float32)]))

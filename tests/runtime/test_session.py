@@ -9,9 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from runtime.bench import bench
 from runtime.errors import SessionError
 from runtime.providers import fallen_back, placement, provider_chain
-from runtime.session import open_session
+from runtime.session import check_free_dims, open_session
 from runtime.settings import Settings
 
 DOUBLE = "g (float[N,3] x) => (float[N,3] y) { y = Add(x, x) }"
@@ -82,6 +83,8 @@ def test_settings_are_checked_before_anything_is_opened():
     for threads, affinity in ((None, "2"), (1, "2"), (2, "0"), (2, "two"), (3, "2"), (2, "2;3"), (2, "")):
         with pytest.raises(SessionError, match="affinity = "):
             Settings(threads=threads, affinity=affinity)
+    with pytest.raises(SessionError, match="this machine has the processors 1 to "):
+        Settings(threads=2, affinity="9999")
     with pytest.raises(SessionError, match="cuda_graph needs"):
         Settings(cuda_graph=True)
 
@@ -108,6 +111,13 @@ def test_every_setting_reaches_onnxruntime_and_the_description(build, monkeypatc
     told = json.loads(json.dumps(session.describe()))
     assert told.items() >= {"threads": 2, "spinning": False, "affinity": "1", "free_dims": {"N": 5}}.items()
     assert told["onnxruntime_provider"] == "CPUExecutionProvider"
+
+
+def test_a_size_that_is_not_there_is_not_fixed_in_silence(build):
+    check_free_dims(build(DOUBLE), Settings(free_dims={"N": 5}))
+    for use in (check_free_dims, bench):
+        with pytest.raises(SessionError, match="no dynamic size 'M'; it has: N"):
+            use(build(DOUBLE), settings=Settings(free_dims={"N": 5, "M": 2}))
 
 
 def test_the_provider_of_every_node_is_known(build):

@@ -159,6 +159,13 @@ def test_stability_is_about_the_bulk_and_not_about_one_spike():
     assert summarise(np.exp(0.4 * noise)).stability == "unusable"
 
 
+def test_a_few_runs_are_never_stable():
+    found = summarise(np.ones(19))
+    assert (found.median, found.spread, found.stability) == (1, 0, "noisy")
+    assert found.reason == "too few runs to tell how much it varies: 19"
+    assert summarise(np.ones(20)).stability == "stable"
+
+
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_the_sign_test_is_the_exact_binomial_test(one, other):
     expected = binomtest(one, one + other).pvalue if one + other else 1.0

@@ -80,6 +80,8 @@ def test_what_other_commands_found_out_goes_along(here: Path, cli: Cli) -> None:
     assert told["golden"]["inputs"] == "test images of digits"
     card = contents("bundle")["MODEL_CARD.md"].decode()
     assert f"| parameters | {certificate['input']['parameters']:,} |" in card and "accuracy on 359 images" in card
+    warned = f"{1e3 * row['median']:.3f} ms ({row['stability']})" in card
+    assert warned == (row["stability"] != "stable")
     assert str(here).encode() not in b"".join(contents("bundle").values())
 
 
@@ -208,6 +210,16 @@ def test_a_measurement_of_another_model_of_the_same_name(here: Path, cli: Cli, r
 @pytest.mark.parametrize("source", ["missing.onnx", "empty.onnx", "truncated.onnx", "text.onnx", "folder"])
 def test_bad_models(source: str, refused: Callable[[str], str]) -> None:
     assert source in refused(f"package {source} -o bundle")
+
+
+def test_outputs_that_nobody_can_check(
+    here: Path, refused: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '<ir_version: 10, opset_import: ["" : 20]> g (float[4] x) => (seq(float[1]) y) { y = SplitToSequence(x) }'
+    onnx.save(onnx.parser.parse_model(text), here / "parts.onnx")
+    assert "'y' is a seq" in refused("package parts.onnx -o bundle")
+    monkeypatch.setattr("compress.recording.MARGIN", 1e9)  # the tolerance would be larger than the output
+    assert "depends on onnxruntime's settings" in refused("package net.onnx -o bundle")
 
 
 def test_data_that_does_not_fit_the_model(refused: Callable[[str], str], here: Path) -> None:

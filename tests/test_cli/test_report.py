@@ -36,7 +36,7 @@ def bundle(here: Path, cli: Cli) -> Path:
     for line in (
         "shrink net.onnx -o slim.onnx",
         "verify slim.onnx --against net.onnx --data digits --json verify.json",
-        "bench slim.onnx --against net.onnx --seconds 0.1 --batch 1,2 --profile --json bench.json",
+        "bench slim.onnx --against net.onnx --seconds 0.1 --batch 1,2 --profile --memory --json bench.json",
         "package slim.onnx -o bundle --certificate slim.json --verify verify.json --bench bench.json --data digits",
     ):
         assert cli(line).status == 0, line
@@ -50,6 +50,7 @@ def test_a_bundle_on_one_page(bundle: Path, here: Path, cli: Cli) -> None:
     for heading in ("Size", "Accuracy and agreement", "Latency", "Where the time goes", "Certificate", "Files"):
         assert f"{heading}\n" in words.text
     assert words.pictures == 5  # widths, two distributions, time and rate per layer
+    assert "beyond the right edge" in words.text and "process peak" in words.text
     assert f"{manifest['shrunk']['before']['parameters']:,}" in words.text
     assert manifest["files"]["model.onnx"]["sha256"] in words.text
     assert "ReorderOutput" in words.text or "Conv" in words.text
@@ -71,12 +72,41 @@ def test_what_was_changed_is_not_reported(bundle: Path, cli: Cli, files: Callabl
     assert cli("report bundle -o page.html --bench bench.json").status == 2
 
 
+def test_throughput_is_no_latency(here: Path, cli: Cli) -> None:
+    for line in (
+        "bench net.onnx --against other.onnx --seconds 0.1 --mode throughput --streams 2 --json rates.json",
+        "package net.onnx -o bundle --bench rates.json",
+        "report bundle -o page.html",
+    ):
+        assert cli(line).status == 0, line
+    words = Words(here / "page.html")
+    assert "Throughput\n" in words.text and "2 streams" in words.text and "Latency\n" not in words.text
+
+
+def test_cold_starts_are_packaged_and_shown(here: Path, cli: Cli) -> None:
+    for line in (
+        "bench net.onnx --against other.onnx --seconds 0.1 --mode cold-start --json cold.json",
+        "package net.onnx -o bundle --bench cold.json",
+        "report bundle -o page.html",
+    ):
+        assert cli(line).status == 0, line
+    words = Words(here / "page.html")
+    assert "Cold start\n" in words.text and "create and first run" in words.text and "Latency\n" not in words.text
+
+
+def test_what_is_neither_run_nor_bundle(here: Path, cli: Cli) -> None:
+    for path in ("folder", "net.onnx", "nowhere"):
+        result = cli(f"report {path} -o page.html")
+        assert result.status == 2 and f"{path} is neither a folder of compress train nor a bundle" in result.err
+    assert not (here / "page.html").exists()
+
+
 @pytest.mark.slow
 def test_a_run_on_one_page(here: Path, cli: Cli) -> None:
     assert cli("train --model cli_nets:Net --epochs 2 --train-limit 200 --device cpu --out run -q").status == 0
     assert cli("report run -o page.html").status == 0
     words = Words(here / "page.html")
-    assert "test accuracy\n" in words.text and "channels per BatchNorm layer" in words.text
+    assert "test accuracy\n" in words.text and "channels per layer" in words.text
     assert "4 more are zero" in words.text and "Size\n" not in words.text and words.pictures >= 5
     for line in ("shrink net.onnx -o slim.onnx", "bench net.onnx --seconds 0.1 --json bench.json"):
         assert cli(line).status == 0
@@ -84,3 +114,5 @@ def test_a_run_on_one_page(here: Path, cli: Cli) -> None:
     assert "Size\n" in Words(here / "page.html").text
     result = cli("report run -o page.html --certificate bench.json")
     assert result.status == 2 and "is no certificate of compress shrink" in result.err
+    result = cli("report run -o page.html --bench slim.json")
+    assert result.status == 2 and "is no result of compress bench --json" in result.err
