@@ -32,7 +32,7 @@ from runtime import (
     real_feeds,
 )
 from runtime.accuracy import LabelledBatch
-from runtime.session import Array, Feeds
+from runtime.session import Array, Feeds, check_free_dims
 
 BATCH, REAL_BATCHES = 64, 4  # images at a time, and how many batches of them stand for the data
 
@@ -109,6 +109,7 @@ def verify_files(
         UserError: the data set is not there, or ``judge`` fails.
     """
     settings = settings or Settings(tf32=False)
+    check_free_dims(model, settings)
     candidate, reference = open_session(model, settings), open_session(against, settings)
     noise = max(float_noise(onnx.load(path, load_external_data=False)) for path in (model, against))
     differences = Differences(reference, candidate)
