@@ -25,6 +25,7 @@ from graph.values import Mask, Values
 # Multiply-accumulates that take as long as one element through an adapter, on ONNX Runtime's CPU: with Gathers
 # everywhere a ResNet-164 is slower, a DenseNet-40 takes 0.7x.
 SELECT_COST, EMBED_COST = 48, 100
+NODE_COST = 50_000  # and as long as one more node by itself
 
 Select = Literal["auto", "never", "always"]
 
@@ -85,11 +86,11 @@ def reject(program: Program, trace: Trace, choice: Choice, found: list[Adapter],
         kept = int((~tensor.gone & ~edge.gone).sum())
         if selected and edge.kept:
             saved = _work(program, trace, choice, channels, adapter.edge, summed=True) * (tensor.kept - kept)
-            if saved <= price * SELECT_COST * elements * max(kept, 1):
+            if saved <= price * (SELECT_COST * elements * max(kept, 1) + NODE_COST):
                 adapter.select, rejected = False, True
         if embedded and tensor.kept:
             saved = _work(program, trace, choice, channels, adapter.tensor, summed=False) * (edge.kept - kept)
-            if saved <= price * EMBED_COST * elements * edge.kept:
+            if saved <= price * (EMBED_COST * elements * edge.kept + 2 * NODE_COST):
                 adapter.zero, rejected = np.zeros_like(adapter.zero), True
     return rejected
 
