@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +17,10 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from compress.errors import UserError
-from compress.files import write_text
+from compress.remembered import cache_file, machine, remember, remembered
 from graph.nodes import attributes
-from runtime import Plan, Settings, environment, measure, open_session, random_feeds
+from runtime import Plan, Settings, measure, open_session, random_feeds
+from runtime.measure import Open
 
 SCHEMA = 1
 KINDS = ("convolution", "pointwise", "depthwise", "matmul")
@@ -68,19 +66,15 @@ def staircase(settings: Settings | None = None, *, cache: Path | None = None, ti
     Raises:
         SessionError: ONNX Runtime does not run here.
     """
-    settings, cache = settings or Settings(), cache or cache_file()
-    known, here = _remembered(cache), _machine(settings)
-    if here not in known:
-        timer = timer or functools.partial(_latency, settings=settings)
-        known[here] = Staircase({kind: {width: timer(kind, width) for width in WIDTHS} for kind in KINDS})
-        if all(abs(times[TOP] - 1) < NOISE for times in known[here].times.values()):
-            _remember(cache, known)
-    return known[here]
-
-
-def cache_file() -> Path:
-    """Where it is remembered: in ``$XDG_CACHE_HOME``, or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "onnx-compress", "staircase.json")
+    settings, cache = settings or Settings(), cache or cache_file("staircase.json")
+    known, here = remembered(cache, SCHEMA), machine(settings)
+    with contextlib.suppress(ValueError, TypeError, LookupError):
+        return _parsed(known[here])
+    timer = timer or functools.partial(_latency, settings=settings)
+    found = Staircase({kind: {width: timer(kind, width) for width in WIDTHS} for kind in KINDS})
+    if all(abs(times[TOP] - 1) < NOISE for times in found.times.values()):
+        remember(cache, SCHEMA, known | {here: found.times})
+    return found
 
 
 def kinds(model: ModelProto) -> set[str]:
@@ -109,31 +103,6 @@ def _fastest(times: Mapping[int, float]) -> int:
     return 1 if means[1] <= enough else max(multiple for multiple, mean in means.items() if mean <= enough)
 
 
-def _machine(settings: Settings) -> str:
-    """What a staircase depends on."""
-    here = environment()
-    threads = settings.threads or "default"
-    parts = (here["cpu"], f"{here['usable_cores']} cores", f"onnxruntime {here['onnxruntime']}")
-    return ", ".join(map(str, (*parts, settings.provider, f"{threads} threads")))
-
-
-def _remembered(cache: Path) -> dict[str, Staircase]:
-    """Staircases by machine; none if the file is not there or not what `staircase` writes."""
-    try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA:
-            return {}
-        return {machine: _parsed(times) for machine, times in content["machines"].items()}
-    except (OSError, ValueError, TypeError, LookupError, AttributeError):
-        return {}
-
-
-def _remember(cache: Path, known: Mapping[str, Staircase]) -> None:
-    machines = {machine: each.times for machine, each in known.items()}
-    with contextlib.suppress(UserError):
-        write_text(cache, json.dumps({"schema": SCHEMA, "machines": machines}, indent=1) + "\n")
-
-
 def _parsed(times: Mapping[str, Mapping[str, Any]]) -> Staircase:
     """Raises an error unless every time is there."""
     return Staircase({kind: {width: float(times[kind][str(width)]) for width in WIDTHS} for kind in KINDS})
@@ -148,15 +117,20 @@ def relative_latency(model: ModelProto, reference: ModelProto, settings: Setting
 
     The quickest run of each counts: whatever else the machine does makes a run slower, never faster.
     """
-
-    def opener(network: ModelProto) -> Callable[[], Callable[[], None]]:
-        data = network.SerializeToString()
-        feeds = random_feeds(open_session(data, settings))
-        return lambda: open_session(data, settings).bound(feeds)
-
-    samples = measure(opener(model), opener(reference), PLAN)
+    samples = measure(_opener(model, settings), _opener(reference, settings), PLAN)
     assert samples.reference is not None
     return float(samples.candidate.min() / samples.reference.min())
+
+
+def quickest(model: ModelProto, settings: Settings, plan: Plan) -> float:
+    """The quickest run of a small network, in seconds."""
+    return float(measure(_opener(model, settings), plan=plan).candidate.min())
+
+
+def _opener(network: ModelProto, settings: Settings) -> Open:
+    data = network.SerializeToString()
+    feeds = random_feeds(open_session(data, settings))
+    return lambda: open_session(data, settings).bound(feeds)
 
 
 def probe(kind: str, width: int) -> ModelProto:

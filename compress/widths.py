@@ -7,7 +7,7 @@ since a width costs whoever reads it, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,30 +55,42 @@ class Form:
         return self.weight[0 if self.op == "Conv" else -1]
 
     @property
+    def inputs(self) -> int:
+        """Input channels."""
+        return self.shape[1 if self.op == "Conv" else -1]
+
+    @property
     def depthwise(self) -> bool:
         """Whether every channel is convolved by itself."""
         return self.op == "Conv" and self.weight[1] == 1 and self.shape[1] == self.weight[0]
 
-    def network(self, width: int) -> ModelProto:
-        """The layer with so many output channels, a ReLU, and a layer that reads them."""
-        convolution, shape, weight = self.op == "Conv", list(self.shape), list(self.weight)
-        weight[0 if convolution else -1] = width
-        options = dict(self.attributes)
+    def at(self, inputs: int, outputs: int) -> Form:
+        """The same with so many channels; a depthwise one has as many inputs as outputs."""
+        if self.op != "Conv":
+            return replace(self, shape=(*self.shape[:-1], inputs), weight=(inputs, outputs))
+        fan = 1 if self.depthwise else inputs
+        return replace(self, shape=(self.shape[0], inputs, *self.shape[2:]), weight=(outputs, fan, *self.weight[2:]))
+
+    def network(self, width: int, read: bool = True) -> ModelProto:
+        """The layer with so many output channels, a ReLU, and a layer that reads them unless ``read`` is false."""
+        form = self.at(width if self.depthwise else self.inputs, width)
+        convolution, options = self.op == "Conv", dict(self.attributes)
         if self.depthwise:
-            shape[1] = options["group"] = width
-        rank = len(shape) - 2
+            options["group"] = width
+        rank = len(self.shape) - 2
         reader = [READER, width, *[1] * rank] if convolution else [width, READER]
         model = ModelProto(ir_version=8, opset_import=[helper.make_opsetid("", 17)])
         model.graph.name = f"{self.op}-{width}"
         rng = np.random.default_rng(0)
-        for name, sizes in (("w", weight), ("r", reader)):
+        for name, sizes in (("w", form.weight), ("r", reader))[: 1 + read]:
             values = rng.standard_normal(sizes).astype(np.float32)
             model.graph.initializer.append(numpy_helper.from_array(values, name))
         model.graph.node.append(helper.make_node(self.op, ["x", "w"], ["a"], **options))
         model.graph.node.append(helper.make_node("Relu", ["a"], ["b"]))
-        model.graph.node.append(helper.make_node(self.op, ["b", "r"], ["y"]))
-        model.graph.input.append(helper.make_tensor_value_info("x", 1, shape))
-        model.graph.output.append(helper.make_tensor_value_info("y", 1, [None] * len(shape)))
+        if read:
+            model.graph.node.append(helper.make_node(self.op, ["b", "r"], ["c"]))
+        model.graph.input.append(helper.make_tensor_value_info("x", 1, form.shape))
+        model.graph.output.append(helper.make_tensor_value_info("c" if read else "b", 1, [None] * len(form.shape)))
         return model
 
 
@@ -174,21 +186,26 @@ def forms(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> dict[Form, 
         model: with its weights.
         shapes: of its inputs.
     """
+    program = at_sizes(model, shapes)
+    names: dict[Form, list[str]] = {}
+    costs: dict[Form, int] = {}
+    for node in program.nodes:
+        form = form_of(program, node)
+        if form is not None:
+            names.setdefault(form, []).append(node.name or node.output[0])
+            costs[form] = costs.get(form, 0) + node_macs(program, node)
+    return {form: tuple(names[form]) for form in sorted(costs, key=costs.__getitem__, reverse=True)[:LAYERS]}
+
+
+def at_sizes(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> Program:
+    """What the compiler knows of ``model`` if its inputs have these ``shapes``."""
     fixed = ModelProto()
     fixed.CopyFrom(model)
     for value in fixed.graph.input:
         if value.name in shapes:
             kind = value.type.tensor_type
             value.CopyFrom(helper.make_tensor_value_info(value.name, kind.elem_type, list(shapes[value.name])))
-    program = read(fixed)
-    names: dict[Form, list[str]] = {}
-    costs: dict[Form, int] = {}
-    for node in program.nodes:
-        form = _form(program, node)
-        if form is not None:
-            names.setdefault(form, []).append(node.name or node.output[0])
-            costs[form] = costs.get(form, 0) + node_macs(program, node)
-    return {form: tuple(names[form]) for form in sorted(costs, key=costs.__getitem__, reverse=True)[:LAYERS]}
+    return read(fixed)
 
 
 def rungs(width: int) -> list[int]:
@@ -201,19 +218,19 @@ def rungs(width: int) -> list[int]:
     return sorted(tried - {width}, reverse=True)
 
 
-def _form(program: Program, node: NodeProto) -> Form | None:
+def form_of(program: Program, node: NodeProto) -> Form | None:
     """None for what is no layer: other operators, weights that are computed, groups of several channels."""
-    if key(node) not in ("Conv", "Gemm", "MatMul"):
+    if key(node) not in ("Conv", "Gemm", "MatMul") or node.input[1] not in program.constants:
         return None
-    weights, shape = program.constants.get(node.input[1]), program.shapes.get(node.input[0])
+    weight, shape = program.shapes[node.input[1]], program.shapes.get(node.input[0])
     found = attributes(node)
-    if weights is None or weights.ndim < 2 or shape is None or found.get("transA"):
+    if len(weight) < 2 or shape is None or found.get("transA"):
         return None
     if node.op_type != "Conv":
-        size = weights.shape[::-1] if found.get("transB") else weights.shape
-        return Form("MatMul", (), tuple(shape), tuple(size)) if weights.ndim == 2 else None
+        size = weight[::-1] if found.get("transB") else weight
+        return Form("MatMul", (), tuple(shape), tuple(size)) if len(weight) == 2 else None
     group = found.pop("group", 1)
-    if group > 1 and not weights.shape[0] == group == shape[1]:
+    if group > 1 and not weight[0] == group == shape[1]:
         return None
     options = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in sorted(found.items()))
-    return Form("Conv", options, tuple(shape), tuple(weights.shape))
+    return Form("Conv", options, tuple(shape), tuple(weight))

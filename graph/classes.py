@@ -169,7 +169,7 @@ def offer(analysis: Analysis) -> Offer:
     numbers = np.where(able, np.cumsum(able) - 1, -1)
     planes = {axis: numbers[own] for axis, own in channels.labels.items()}
     makers = [Maker(use, place, planes[axis]) for use, place, axis in making if (planes[axis] >= 0).any()]
-    return Offer(program, _families(makers, np.count_nonzero(able)), makers, planes)
+    return Offer(program, _families(makers, int(np.count_nonzero(able))), makers, planes)
 
 
 def _families(makers: list[Maker], count: int) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ def activation_mean(classes: Classes, context: Context) -> Scores:
     Every layer is divided by its norm, so that layers compare. Source: Molchanov et al., Pruning Convolutional Neural
     Networks for Resource Efficient Inference, ICLR 2017, section 2.2.
     """
-    return _averaged(classes, [(each.labels, _unit(each.absolute)) for each in _seen(classes, context)])
+    return _averaged(classes, [(each.labels, _unit(each.absolute)) for each in seen(classes, context)])
 
 
 @CRITERIA.register("activation-variance")
@@ -36,7 +36,7 @@ def activation_variance(classes: Classes, context: Context) -> Scores:
 
     What hardly varies can be replaced by a constant (Molchanov et al., ICLR 2017, section 2.2).
     """
-    return _averaged(classes, [(each.labels, _unit(each.deviation)) for each in _seen(classes, context)])
+    return _averaged(classes, [(each.labels, _unit(each.deviation)) for each in seen(classes, context)])
 
 
 @CRITERIA.register("reconstruction")
@@ -47,7 +47,7 @@ def reconstruction(classes: Classes, context: Context) -> Scores:
     weights that read it. Layer-wise error as in He et al., Channel Pruning, ICCV 2017, without solving for new weights.
     """
     scores, known = np.zeros(len(classes)), np.zeros(len(classes), np.bool_)
-    for each in _seen(classes, context):
+    for each in seen(classes, context):
         energy = each.square * each.weights
         _add(scores, each.labels, energy / (energy.sum() or 1))
         known[each.labels[each.labels >= 0]] = True
@@ -55,7 +55,7 @@ def reconstruction(classes: Classes, context: Context) -> Scores:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What one reader sees.
 
     Attributes:
@@ -78,7 +78,7 @@ class _Seen:
         return np.sqrt(np.maximum(self.square - np.square(self.mean), 0))
 
 
-def _seen(classes: Classes, context: Context) -> list[_Seen]:
+def seen(classes: Classes, context: Context) -> list[Seen]:
     """Everything that reads a class in the model's own graph, with statistics over the calibration data.
 
     Classes of graphs inside nodes are not seen; their scores are infinite.
@@ -109,7 +109,7 @@ def _seen(classes: Classes, context: Context) -> list[_Seen]:
     for read, site, axis in found:
         mean, absolute, square = moments[name_of(program, site), axis]
         labels, weights = offer.planes[site, axis], _weights(classes, read, site, axis)
-        seen.append(_Seen(labels, mean, absolute, square, weights))
+        seen.append(Seen(labels, mean, absolute, square, weights))
     return seen
 
 

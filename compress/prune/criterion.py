@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from compress.errors import UserError
 from compress.progress import Progress, Silent
@@ -14,6 +15,24 @@ from graph.classes import Classes, Scores
 from graph.values import Mask
 from runtime import Settings
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from compress.tasks import Task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The model as PyTorch has it.
+
+    Attributes:
+        module: from images [N, C, H, W] to logits, with its trained weights.
+        task: with the loss.
+    """
+
+    module: nn.Module
+    task: Task
+
 
 @dataclass(frozen=True)
 class Context:
@@ -22,6 +41,7 @@ class Context:
     Attributes:
         seed: of what is drawn.
         data: calibration samples, if there are any.
+        trained: the PyTorch model, if it is given.
         settings: how models are run.
         progress: who wants to know how far it is.
         store: scores that are known already.
@@ -30,6 +50,7 @@ class Context:
 
     seed: int = 0
     data: Calibration | None = None
+    trained: Trained | None = None
     settings: Settings = field(default_factory=Settings)
     progress: Progress = field(default_factory=Silent)
     store: Store = field(default_factory=Store)

@@ -18,6 +18,7 @@ from compress.repair.readers import Matrix
 Numbers = NDArray[np.int64]
 
 ROUNDS = 64  # of one family at most: in each, equally many classes go at once
+FELT = 0.01  # an error that is one: redundant classes add nothing but the penalty on weights that change
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Elimination:
     Attributes:
         order: their numbers, the first to go first; the last ones are those that stay.
         costs: the error that each added, [classes], in this order.
-        error: the sum of errors when half of them were gone.
+        error: the sum of errors when half of them were gone, or more if that was not felt yet.
         half: the classes that were gone then.
         weights: of the sums then.
     """
@@ -107,7 +108,7 @@ def eliminate(sums: Sequence[Sum], members: Numbers, count: int) -> Elimination:
         costs.append(found[least])
         left = np.setdiff1d(left, numbers, assume_unique=True)
         total += sum(each.remove(numbers) for each in sums)
-        if half is None and 2 * left.size <= members.size:
+        if half is None and 2 * left.size <= members.size and (total >= FELT or not left.size):
             half = total, np.concatenate(order), [each.weights.copy() for each in sums]
     assert half is not None
     return Elimination(np.concatenate(order), np.maximum.accumulate(np.concatenate(costs)), *half)

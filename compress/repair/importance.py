@@ -2,7 +2,7 @@
 
 Two factors. Within a family of classes, what leaving one out adds to the squared error of the sums that read it
 (`elimination`). Between families, how much of such an error arrives at the outputs: measured once per family, with half
-of it gone. Redundant channels cost nothing, since the others stand in for them.
+of it gone, or as much as is felt. Redundant channels cost nothing, since the others stand in for them.
 """
 
 from __future__ import annotations
