@@ -215,7 +215,7 @@ class Surgery:
     def patch(self, index: int, node: NodeProto) -> None:
         """Rewrite the sizes, bounds and indices that a node carries itself."""
         if index in self.unscaled:
-            _set_attribute(node, "beta", None)
+            set_attribute(node, "beta", None)
         if key(node) not in PATCHES or not self.touches(index):
             return
         shapes = self.program.shapes
@@ -233,7 +233,7 @@ class Surgery:
             if old is None or not np.array_equal(old, value):
                 self.constants[index, slot] = value
         for name, value in change.attributes.items():
-            _set_attribute(node, name, value)
+            set_attribute(node, name, value)
 
     def touches(self, index: int) -> bool:
         """Whether any tensor of a node loses something."""
@@ -279,7 +279,8 @@ def operate(
     return surgery.absorbed
 
 
-def _set_attribute(node: NodeProto, name: str, value: Any) -> None:
+def set_attribute(node: NodeProto, name: str, value: Any) -> None:
+    """Replace an attribute, or remove it if ``value`` is None."""
     for place, entry in enumerate(node.attribute):
         if entry.name == name:
             del node.attribute[place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -70,7 +71,7 @@ class RowTrace:
         mixed: per node, rows of an operand of which those are needed that a mixer keeps.
         mixers: by node, in the order of the graph.
         sums: by softmax, the node that sums up rows with its weights, and the slots of weights and values.
-        follows: constants that lose what an output loses.
+        follows: per use of a constant, its axes that lose what an output loses, with the output's rows.
         sizes: elements of constants in computed shapes, with the axis whose size they are.
         ties: axes that have to stay equally long, since the size of the first is read from the second.
         count: of rows.
@@ -84,7 +85,7 @@ class RowTrace:
     mixed: dict[int, list[tuple[Place, int]]] = field(default_factory=dict)
     mixers: dict[int, Mixer] = field(default_factory=dict)
     sums: dict[int, tuple[int, int, int]] = field(default_factory=dict)
-    follows: dict[Use, list[Place]] = field(default_factory=dict)
+    follows: dict[Use, list[tuple[int, Place]]] = field(default_factory=dict)
     sizes: dict[tuple[Use, int], tuple[str, int]] = field(default_factory=dict)
     ties: list[tuple[tuple[str, int], tuple[str, int]]] = field(default_factory=list)
     count: int = 0
@@ -106,11 +107,15 @@ class RowTrace:
         """An operand: a tensor, or the use of a constant if that has rows of its own."""
         return (index, slot) if (index, slot) in self.rows else self.program.nodes[index].input[slot]
 
-    def mask(self, ids: Ids) -> Mask:
+    def mask(self, ids: Ids | Sequence[int]) -> Mask:
         """A set of rows."""
         found = np.zeros(self.count, np.bool_)
-        found[ids] = True
+        found[np.asarray(ids, np.int64)] = True
         return found
+
+    def own(self, place: Place) -> Mask:
+        """The rows at a place, as a set."""
+        return self.mask(self.at(place).ids)
 
     def relabel(self, labels: Ids, count: int) -> None:
         """Give every row the number ``labels`` [count before] of what it was found to be."""

@@ -8,6 +8,7 @@ scores have rows of queries along one axis, and of keys along another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from onnx import NodeProto
@@ -27,9 +28,7 @@ def trace(program: Program) -> RowTrace:
     tracer = _Tracer(program)
     for name in program.inputs:
         if name in program.shapes:
-            axes = range(1, len(program.shapes[name]))
-            tracer.born(name, axes)
-            tracer.hold(name, axes)
+            tracer.born(name, range(1, len(program.shapes[name])))
     for index, node in enumerate(program.nodes):
         tracer.visit(index, node)
     for name in program.outputs:
@@ -63,7 +62,7 @@ class _Tracer(Moves):
         self.meet(index, node, range(rank))
         for slot, name in enumerate(node.input):
             shape = self.program.shapes[name] if name in self.program.constants else ()
-            self.follow(index, slot, {a + rank - len(shape) for a, size in enumerate(shape) if size > 1}, out)
+            self.follow(index, slot, {a + rank - len(shape): a for a, size in enumerate(shape) if size > 1}, out)
 
     def contraction(self, index: int, node: NodeProto, found: Signature) -> None:
         outputs = list(zip(filter(None, node.output), found.outputs, strict=False))
@@ -74,7 +73,7 @@ class _Tracer(Moves):
             for place, rows in self.found.places(name):
                 own = {letters[axis] if letters else OPAQUE for axis in rows.axes}
                 if len(own) > 1 or OPAQUE in own:
-                    self.mix(index, node, place, rows, lone=slot == 0 and letters.count(OPAQUE) == 1)
+                    self.mix(index, node, place, rows, letters if slot == 0 else (), outputs[0][1])
                     reborn |= own - {OPAQUE}
                     continue
                 (letter,) = own
@@ -91,30 +90,51 @@ class _Tracer(Moves):
                 if letter in reborn and axis not in taken:
                     self.born(out, [axis])
             before, after = self.program.shapes[node.input[0]], self.program.shapes[out]
-            if len(before) == len(after):  # an axis of another size is one of other positions
+            if len(before) == len(after):
                 apart = {axis for axis, letter in enumerate(axes) if letter == OPAQUE} - taken
-                if any(before[axis] != after[axis] for axis in apart):
+                mixed = any(not apart.isdisjoint(rows.axes) for _, rows in self.found.places(node.input[0]))
+                if mixed or any(before[axis] != after[axis] for axis in apart):
                     self.born(out, apart)
         for slot, letters in enumerate(found.operands):
             name = node.input[slot] if slot < len(node.input) else ""
-            if name in self.program.constants:
-                wide = {letter for letter, size in zip(letters, self.program.shapes[name], strict=True) if size > 1}
-                out, axes = outputs[0]
-                self.follow(index, slot, {axis for axis, letter in enumerate(axes) if letter in wide - {OPAQUE}}, out)
+            shared = [
+                (out, axes.index(letter), axis)
+                for axis, letter in enumerate(letters)
+                for out, axes in outputs
+                if name and letter != OPAQUE and letter in axes and self.program.shapes[name][axis] > 1
+            ]
+            for out, axis, source in shared:
+                if name in self.program.constants:
+                    self.follow(index, slot, {axis: source}, out)
+                elif self.found.along(name, source) is None:  # it cannot lose what the output loses
+                    self.hold(out, [axis])
 
     def carry(self, index: int, place: Place, rows: Rows, out: str, axis: int) -> None:
         """Rows of an operand that an output has along ``axis``; operands that share it have the same."""
         ids = rows.ids.ravel()
         made = self.found.along(out, axis)
         if made is None:
-            made = self.put(out, Rows(ids.reshape([-1 if a == axis else 1 for a in range(len(self.program.shapes[out]))])))
+            made = self.put(
+                out, Rows(ids.reshape([-1 if a == axis else 1 for a in range(len(self.program.shapes[out]))]))
+            )
         self.same.append((ids, self.found.at(made).ids.ravel()))
         self.link(index, place, made)
 
-    def mix(self, index: int, node: NodeProto, place: Place, rows: Rows, *, lone: bool) -> None:
-        """An op mixes rows of an operand: all are needed, but for those that a softmax or a mean could do without."""
+    def mix(
+        self, index: int, node: NodeProto, place: Place, rows: Rows, letters: Sequence[str], made: Sequence[str]
+    ) -> None:
+        """An op mixes rows of an operand: all are needed, but for those that a softmax or a mean could do without.
+
+        Args:
+            index: of the node.
+            node: the node.
+            place: of the rows.
+            rows: them.
+            letters: of the operand, if it is the first one.
+            made: letters of the output.
+        """
         out, line = node.output[0], rows.line
-        if line is not None and lone and key(node) in {"Softmax", *MEANS}:
+        if line is not None and letters.count(OPAQUE) == 1 and key(node) in {"Softmax", *MEANS}:
             self.found.mixers[index] = Mixer(index, out, node.input[0], rows.axes[0], line)
             self.found.mixed.setdefault(index, []).append((place, index))
             if key(node) == "Softmax":
@@ -122,7 +142,7 @@ class _Tracer(Moves):
             return
         self.need(index, place, rows.ids)
         shape = self.program.shapes[out]
-        if line is not None and len(shape) == rows.ids.ndim and shape[rows.axes[0]] == line.size:
+        if line is not None and len(letters) == len(made) and shape[rows.axes[0]] == line.size:
             self.found.always.append((self.put(out, Rows(rows.ids)), rows.ids))
 
     def sum(self, index: int, entries: list[tuple[int, Place, Rows]]) -> None:

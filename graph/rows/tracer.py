@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -37,12 +37,13 @@ class Tracer:
         return site, len(self.found.rows[site]) - 1
 
     def born(self, name: str, axes: Iterable[int]) -> None:
-        """New rows along all of ``axes`` together, but for those whose size depends on what is fed."""
+        """New rows along all of ``axes`` together, but for those whose size depends on what is fed; all are made."""
         shape, dynamic = self.program.shapes[name], self.program.dynamic.get(name, {})
         wanted = set(axes).difference(dynamic)
         sizes = [size if axis in wanted else 1 for axis, size in enumerate(shape)]
         if 1 < prod(sizes) <= GRID:
-            self.put(name, Rows(self.fresh(sizes)))
+            place = self.put(name, Rows(self.fresh(sizes)))
+            self.found.always.append((place, self.found.at(place).ids))
 
     def link(self, index: int, place: Place, made: Place) -> None:
         """As many rows of an operand are needed as of an output."""
@@ -65,7 +66,7 @@ class Tracer:
         ]
 
     def meet(self, index: int, node: NodeProto, axes: Iterable[int]) -> None:
-        """Operands that meet element by element along ``axes`` of the output: where all have rows, these are the same."""
+        """Operands meet element by element along ``axes`` of the output: if all have rows there, these are the same."""
         out = node.output[0]
         rank = len(self.program.shapes[out])
         groups: dict[tuple[int, ...], list[tuple[int, Place, Rows]]] = {}
@@ -97,19 +98,25 @@ class Tracer:
         lead = rank - len(shape)
         return any(axis >= lead and shape[axis - lead] > 1 for axis in axes)
 
-    def follow(self, index: int, slot: int, axes: set[int], out: str) -> None:
-        """A constant loses what an output loses along those of its ``axes`` that the constant has, too."""
-        places = [place for place, rows in self.found.places(out) if axes.issuperset(rows.axes)]
-        if places:
-            self.found.follows[index, slot] = places
+    def follow(self, index: int, slot: int, axes: Mapping[int, int], out: str) -> None:
+        """A constant loses what an output loses: ``axes`` says which axis of the output is which of the constant."""
+        for place, rows in self.found.places(out):
+            if len(rows.axes) == 1 and rows.axes[0] in axes:
+                self.found.follows.setdefault((index, slot), []).append((axes[rows.axes[0]], place))
 
     def finish(self) -> RowTrace:
-        """Merge what was said to be the same, and find out which mixers could really do with fewer rows."""
-        if self.same:
-            left, right = (np.concatenate([pair[side] for pair in self.same]) for side in (0, 1))
-            shape = (self.found.count, self.found.count)
-            links = coo_array((np.ones(left.size, np.bool_), (left, right)), shape)
-            count, labels = connected_components(links, directed=False)
-            self.found.relabel(labels.astype(np.int64), int(count))
-        self.found.settle()
-        return self.found
+        """Merge what was said to be the same, and find out which mixers could really do with fewer rows.
+
+        Rows that lie along one axis nowhere never leave anything, so they are one: pixels of images are many.
+        """
+        found = self.found
+        left, right = (np.concatenate([np.zeros(0, np.int64), *(pair[side] for pair in self.same)]) for side in (0, 1))
+        links = coo_array((np.ones(left.size, np.bool_), (left, right)), (found.count, found.count))
+        count, labels = connected_components(links, directed=False)
+        lines = np.zeros(count, np.bool_)
+        for rows in (rows for each in found.rows.values() for rows in each if len(rows.axes) == 1):
+            lines[labels[rows.ids]] = True
+        numbers = np.where(lines, np.cumsum(lines), 0)
+        found.relabel(numbers[labels], int(lines.sum()) + 1)
+        found.settle()
+        return found
