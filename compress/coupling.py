@@ -113,9 +113,9 @@ def coupling(module: nn.Module, shape: tuple[int, int, int]) -> Coupling:
         ModelError: torch cannot export the module.
     """
     parameters = dict(module.named_parameters())
-    numbers = _numbers(sum(parameter.numel() for parameter in parameters.values()))
+    numbers = element_numbers(sum(parameter.numel() for parameter in parameters.values()))
     sample = torch.zeros(2, *shape, dtype=torch.float64)
-    model = export(_numbered(module, numbers), sample, name="coupling", optimize=False)
+    model = export(numbered(module, numbers), sample, name="coupling", optimize=False)
     analysis = graph.analyse(model)
     offer = classes(analysis).offers[0]
     found, final = _Origins(numbers, [tuple(parameter.shape) for parameter in parameters.values()]).trace(offer)
@@ -123,12 +123,13 @@ def coupling(module: nn.Module, shape: tuple[int, int, int]) -> Coupling:
     return replace(coupled, readers=readers(offer, analysis.trace, parameters, number[final]))
 
 
-def _numbers(count: int) -> NDArray[np.float64]:
+def element_numbers(count: int) -> NDArray[np.float64]:
     """For every element its number plus a random fraction, which tells it from whatever is computed."""
     return np.arange(count) + np.random.default_rng(0).random(count)
 
 
-def _numbered(module: nn.Module, numbers: NDArray[np.float64]) -> nn.Module:
+def numbered(module: nn.Module, numbers: NDArray[np.float64]) -> nn.Module:
+    """A float64 copy of ``module``, on the CPU, whose parameters hold the numbers of their elements."""
     twin = copy.deepcopy(module).to("cpu", torch.float64)
     parameters = list(twin.parameters())
     parts = torch.split(torch.from_numpy(numbers), [parameter.numel() for parameter in parameters])

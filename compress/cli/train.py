@@ -40,7 +40,13 @@ ACCUMULATE_HELP = "Passes per step, each of a part of the batch."
 EMA_HELP = "Evaluate and export an average of the weights with this decay, such as 0.999; 0: the last ones."
 DETERMINISTIC_HELP = "Only algorithms that give the same bits every time, on a GPU, too."
 LOG_HELP = "Who gets the figures of every epoch, too."
-LIMIT_HELP = "Only so many training images, for a quick trial."
+LIMIT_HELP = "Only the first so many training images."
+INIT_HELP = "Weights to start from; also an ONNX file that was exported from M and pruned."
+DISTILL_HELP = "Learn from the answers of a trained network, too: a run, a checkpoint or an ONNX file."
+WEIGHT_HELP = "Of what the teacher says in the loss; 0.7 if not given."
+TEMPERATURE_HELP = "Of the answers of teacher and student; 2 if not given."
+EXPAND_HELP = "Six copies of every image: itself, blocks shuffled (3 ways), a part cut out, rotated."
+REFINE_HELP = "Begin with the teacher's answers to the training images, and train these, too."
 CONFIG_HELP = "Defaults; options given here override it."
 COMMAND_LINE = "the command line"
 
@@ -66,8 +72,13 @@ def train(
     nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov", help="Nesterov's momentum.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of SGD.")] = None,
     schedule: Annotated[str | None, typer.Option(metavar="step|cosine|constant", help="Of the learning rate.")] = None,
-    init: Annotated[Path | None, typer.Option(metavar="CHECKPOINT", help="Weights to start from.")] = None,
+    init: Annotated[Path | None, typer.Option(metavar="CHECKPOINT", help=INIT_HELP)] = None,
     from_scratch: Annotated[bool | None, typer.Option("--from-scratch", help=SCRATCH_HELP)] = None,
+    distill: Annotated[Path | None, typer.Option(metavar="TEACHER", help=DISTILL_HELP)] = None,
+    distill_weight: Annotated[float | None, typer.Option(metavar="SHARE", help=WEIGHT_HELP)] = None,
+    temperature: Annotated[float | None, typer.Option(metavar="T", help=TEMPERATURE_HELP)] = None,
+    expand: Annotated[bool | None, typer.Option("--expand/--no-expand", help=EXPAND_HELP)] = None,
+    refine: Annotated[bool | None, typer.Option("--refine/--no-refine", help=REFINE_HELP)] = None,
     device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="Where to train.")] = None,
     precision: Annotated[str | None, typer.Option(metavar="fp32|bf16", help="bf16 trains under autocast.")] = None,
     mix: Annotated[str | None, typer.Option(metavar="none|mixup|cutmix|both", help=MIX_HELP)] = None,
@@ -98,7 +109,8 @@ def train(
         "weight_decay": weight_decay, "schedule": schedule, "init": init, "device": device,
         "from_scratch": from_scratch, "precision": precision, "seed": seed, "mix": mix, "train_limit": train_limit,
         "label_smoothing": label_smoothing, "clip_norm": clip_norm, "accumulate": accumulate, "ema": ema,
-        "compile": compile, "deterministic": deterministic, "log": log, "out": folder,
+        "compile": compile, "deterministic": deterministic, "log": log, "out": folder, "distill": distill,
+        "distill_weight": distill_weight, "temperature": temperature, "expand": expand, "refine": refine,
     }  # fmt: skip
     try:
         strengths = _strengths(path, strength)

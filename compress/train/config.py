@@ -34,7 +34,7 @@ class TrainConfig(BaseModel):
         floor: fraction of each layer's channels, or family's groups, that a target leaves alive; one channel at least.
         epochs: passes over the training images.
         schedule: of the learning rate, see `learning_rate`.
-        init: checkpoint to start from; its zeros stay with method "sgd".
+        init: checkpoint or ONNX file to start from; its zeros stay with method "sgd".
         from_scratch: of the checkpoint only the zeros: train the thin network from random weights.
         device: "auto" takes CUDA where there is one.
         seed: of weights, order of images and augmentation; the split of the data does not depend on it.
@@ -47,7 +47,13 @@ class TrainConfig(BaseModel):
         compile: train through torch.compile.
         deterministic: allow torch only algorithms that give the same bits every time.
         log: who gets the figures of every epoch, too; see `compress.train.trackers`.
-        train_limit: only the first so many training images, for quick trials.
+        train_limit: only the first so many training images, in the order of the data set: for quick trials, or for few
+            labels.
+        distill: the teacher: a run, a checkpoint or an ONNX file.
+        distill_weight: of what the teacher says in the loss; the rest is that of the labels.
+        temperature: by which the logits of teacher and student are divided for that.
+        expand: train on six copies of every image, see `compress.data.expansion`.
+        refine: start from the teacher's answers to the training images, and train these, too.
         out: folder of the run.
     """
 
@@ -84,6 +90,11 @@ class TrainConfig(BaseModel):
     deterministic: bool = False
     log: str = "none"
     train_limit: int | None = Field(None, ge=2)
+    distill: Path | None = None
+    distill_weight: float = Field(0.7, ge=0, le=1)
+    temperature: float = Field(2.0, gt=0)
+    expand: bool = False
+    refine: bool = False
     out: Path
 
     @classmethod

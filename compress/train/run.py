@@ -17,7 +17,8 @@ from compress.train import checkpoint
 from compress.train.config import TrainConfig
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
-PORTABLE = {"out", "device", "data_dir", "init", "log"}  # settings that may differ when a run is resumed elsewhere
+# Settings that may differ when a run is resumed elsewhere.
+PORTABLE = {"out", "device", "data_dir", "init", "distill", "log"}
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from compress.errors import UserError
 from compress.methods import Method
-from compress.tasks import Task
 from compress.train.config import TrainConfig
 from compress.train.distributed import World
+from compress.train.goal import Goal
 from compress.train.mixing import Mixing
 
 
@@ -30,7 +30,7 @@ class Step:
         model: to be trained, on its device.
         optimizer: of the model.
         method: set up on the model.
-        task: makes the loss.
+        goal: makes the loss.
         mix: makes targets.
         config: precision, passes, gradient clipping, compilation.
         world: the processes.
@@ -41,12 +41,12 @@ class Step:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         method: Method,
-        task: Task,
+        goal: Goal,
         mix: Mixing,
         config: TrainConfig,
         world: World,
     ) -> None:
-        self.model, self.optimizer, self.method, self.task, self.mix = model, optimizer, method, task, mix
+        self.model, self.optimizer, self.method, self.goal, self.mix = model, optimizer, method, goal, mix
         self.config, self.world = config, world
 
     def __call__(self, images: Tensor, labels: Tensor, lr: float, total: int | None = None) -> tuple[Tensor, Tensor]:
@@ -72,13 +72,14 @@ class Step:
         for number, (image_part, target_part, label_part) in enumerate(parts, start=1):
             with self._unsynchronised() if number < passes else nullcontext():
                 logits = self._forward(image_part)
-                loss = self.task.loss(logits, target_part)
+                loss = self.goal.loss(logits, target_part, image_part)
                 weight = len(label_part) * self.world.size / total  # gradients are averaged over the processes
                 torch.autograd.backward(weight * (loss + self.method.loss_terms(self.model, logits)))
             losses.append(loss.detach() * len(label_part))
-            counts.append(self.task.counts(logits.detach(), label_part))
+            counts.append(self.goal.counts(logits.detach(), label_part))
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.goal.after_backward()
         self.method.after_backward()
         self.optimizer.step()
         self.method.after_step(lr)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from two_processes import METHODS, config, plain
+from two_processes import METHODS, config, plain, refined
 
 from compress.errors import UserError
 from compress.train import distributed, train
@@ -68,6 +68,13 @@ def test_without_batch_norm_the_weights_and_figures_are_those_of_one_process(two
         assert {k: v for k, v in ours.items() if k != "seconds"} == pytest.approx(
             {k: v for k, v in theirs.items() if k != "seconds"}, rel=1e-4
         )
+
+
+def test_labels_are_refined_as_by_one_process(two: Outcome, tmp_path: Path) -> None:
+    train(refined(tmp_path / "one", two.folder / "plain"))
+    assert_close(two.folder / "refined", tmp_path / "one")
+    ours, theirs = (torch.load(out / "checkpoint.pt")["goal"] for out in (two.folder / "refined", tmp_path / "one"))
+    assert torch.allclose(ours["soft"], theirs["soft"], atol=1e-5)
 
 
 def test_with_batch_norm_they_are_those_of_one_process_in_two_passes(two: Outcome, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ STUDIES = {
     ),
     "resnet56": Study(
         "ResNet-56, CIFAR-10, from its checkpoint",
-        "resnet56", "cifar10", 15_000, TRAINED | {"epochs": 2},
+        "resnet56", "cifar10", 8_000, TRAINED | {"epochs": 2},
         ("network slimming", "proximal slimming", "proximal slimming, mcp"), (0.4,), checkpoint="resnet56-4bfd9763.th",
     ),
 }  # fmt: skip

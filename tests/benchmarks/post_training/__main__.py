@@ -1,4 +1,4 @@
-"""Prune networks that are trained already, repair them without labels, and compare with others: no training at all.
+"""Prune networks that are trained already, repair them without labels, compare with others, and train them further.
 
 ``python -m tests.benchmarks.post_training --data DIR --shared DIR`` writes docs/results/post-training.md. Every row is
 kept in --folder as soon as it is measured, and not measured again.
@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from onnx import ModelProto
 
 from tests.benchmarks.post_training import peers
-from tests.benchmarks.post_training.field import FIELD, Network, macs, network, onnx_of, resnet56
+from tests.benchmarks.post_training.field import FIELD, Network, network, onnx_of, resnet56
 from tests.benchmarks.post_training.ours import Pruner
+from tests.benchmarks.post_training.recovery import FACTOR, WAYS, recovery_table
+from tests.benchmarks.post_training.rows import Row, Rows
 from tests.benchmarks.rivals.report import insert, setting, table
 
 ROOT = Path(__file__).parents[3]
@@ -28,28 +27,6 @@ FACTORS = [1.5, 2.0]
 FIELD_FACTORS = [1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.6, 1.75, 2.0]
 SEEDS = [0, 1, 2]
 DROP = 1.0  # percentage points that a field file may lose
-
-Row = dict[str, Any]
-
-
-class Rows:
-    """Measured rows in a folder, one file each."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, name: str) -> Row | None:
-        """A row that was measured before."""
-        path = self.folder / f"{name}.json"
-        return json.loads(path.read_text()) if path.exists() else None
-
-    def measure(self, name: str, net: Network, model: ModelProto, seconds: float) -> Row:
-        """Judge a model and keep the row; ``seconds`` is what it took to make it."""
-        row = {"macs": macs(model), "accuracy": net.accuracy(model), "seconds": seconds}
-        (self.folder / f"{name}.json").write_text(json.dumps(row))
-        print(name, row, flush=True)
-        return row
 
 
 def ours(rows: Rows, net: Network, seed: int, factors: list[float], repaired: bool = True) -> Iterator[Row]:
@@ -149,11 +126,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with cifar-10-batches-py")
     parser.add_argument("--shared", type=Path, required=True, help="folder with checkpoints/ and onnx/")
     parser.add_argument("--folder", type=Path, required=True, help="where rows are kept")
+    parser.add_argument(
+        "--ways", nargs="*", choices=WAYS, default=list(WAYS), help="trainings in the table; default all"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = Rows(options.folder)
-    found = resnet_table(rows, network("resnet56", options.shared, options.data), options.shared)
-    text = f"{datetime.date.today()}, {setting()}.\n\n{found}\n"
+    net = network("resnet56", options.shared, options.data)
+    text = f"{datetime.date.today()}, {setting()}.\n\n{resnet_table(rows, net, options.shared)}\n"
+    untrained = next(ours(rows, net, 0, [FACTOR]))
+    text += recovery_table(rows, net, options.data, options.ways, original(rows, net), untrained) + "\n"
     text += field_table(rows, [network(name, options.shared, options.data) for name in FIELD])
     print(text)
     insert(ROOT / "docs" / "results" / "post-training.md", text)

@@ -33,9 +33,14 @@ class Pruner:
 
     def pruned(self, factor: float, repaired: bool = True) -> ModelProto:
         """The shrunk model at ``factor`` times fewer MACs."""
+        return graph.shrink(self.zeroed(factor, repaired))[0]
+
+    def zeroed(self, factor: float, repaired: bool = True) -> ModelProto:
+        """The same before it is shrunk."""
         chosen = self.chosen(factor)
-        zeroed = self.classes.zeroed(chosen)
-        return graph.shrink(repair(self.classes, chosen, self.batches, settings=ONE).model if repaired else zeroed)[0]
+        if not repaired:
+            return self.classes.zeroed(chosen)
+        return repair(self.classes, chosen, self.batches, settings=ONE).model
 
     def chosen(self, factor: float) -> Mask:
         """The fewest classes whose loss leaves 1 / ``factor`` of the MACs."""
