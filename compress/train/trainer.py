@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compress import data as datasets
-from compress.data import Images, ImageSet, Spec
+from compress.data import Images, ImageSet
 from compress.data.augment import Loader
 from compress.data.expansion import expanded
 from compress.errors import UserError
@@ -25,8 +25,9 @@ from compress.penalties import parse
 from compress.tasks import task_of
 from compress.train import checkpoint
 from compress.train.average import Average
+from compress.train.check import check_settings
 from compress.train.config import TrainConfig
-from compress.train.distributed import World, world
+from compress.train.distributed import world
 from compress.train.evaluate import answers
 from compress.train.goal import Distilled, Goal, Refined
 from compress.train.mixing import mixing
@@ -62,7 +63,7 @@ class Trainer:
         self.model = build(config.model, classes=spec.classes, channels=spec.shape[0])
         self.task = task_of(spec)
         check_fits(self.model, spec.shape, *self.task.outputs)
-        _check_settings(config, spec, self.world)
+        check_settings(config, spec, self.world)
         first, folded = None, dict[str, str]()
         if config.init and not resumed:
             first = copy.deepcopy(self.model.state_dict()) if config.from_scratch else None
@@ -265,24 +266,4 @@ class Trainer:
             channels_last=True,  # 1.1 to 1.6 times as fast on a CPU, and what tensor cores want
             smallest=2 * self.world.size,
             share=(self.world.rank, self.world.size) if train and not whole else (0, 1),
-        )
-
-
-def _check_settings(config: TrainConfig, spec: Spec, world: World) -> None:
-    """Refuse settings that contradict one another, the data or the number of processes."""
-    if config.from_scratch and (config.init is None or config.method != "sgd"):
-        raise UserError("--from-scratch trains what another run left, anew: give --init RUN and --method sgd")
-    if spec.task != "classification" and (config.mix != "none" or config.label_smoothing):
-        option = f"--mix {config.mix}" if config.mix != "none" else "--label-smoothing"
-        raise UserError(f"{option} works on one label per image, and {config.data} has one per pixel: leave it out")
-    if config.refine and config.distill is None:
-        raise UserError("--refine begins with the answers of a teacher: give --distill TEACHER")
-    if config.refine and (config.mix != "none" or config.label_smoothing):
-        option = f"--mix {config.mix}" if config.mix != "none" else "--label-smoothing"
-        raise UserError(f"--refine has a label of its own for every image: leave {option} out")
-    shares = world.size * config.accumulate
-    if config.batch_size < 2 * shares:
-        raise UserError(
-            f"a batch of {config.batch_size} images has no 2 for each of {world.size} processes x {config.accumulate} "
-            "passes: give a larger --batch-size"
         )

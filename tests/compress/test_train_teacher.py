@@ -240,6 +240,7 @@ def test_a_teacher_of_pixels(tmp_path: Path) -> None:
     ("changes", "expected"),
     [
         ({"refine": True}, "give --distill TEACHER"),
+        ({"temperature": 4.0}, "--temperature is of a teacher"),
         ({"refine": True, "distill": Path("t"), "mix": "mixup"}, "leave --mix mixup out"),
         ({"refine": True, "distill": Path("t"), "label_smoothing": 0.1}, "leave --label-smoothing out"),
         ({"expand": True, "data": "vessels:source", "model": "vessels:net"}, "--expand works on images"),
