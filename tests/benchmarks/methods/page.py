@@ -107,4 +107,5 @@ def _panel(axes: Axes, name: str, rows: Sequence[Row]) -> None:
     axes.set_xlabel("parameters left, %")
     axes.set_ylabel("test accuracy right after removal, %")
     axes.grid(color="#eeeeee")
+    axes.set_axisbelow(True)
     axes.legend(frameon=False, fontsize="small")
