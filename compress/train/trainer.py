@@ -31,7 +31,7 @@ from compress.train.distributed import world
 from compress.train.evaluate import answers
 from compress.train.goal import Distilled, Goal, Refined
 from compress.train.mixing import mixing
-from compress.train.recalibrate import recalibrate
+from compress.train.recalibrate import lags, recalibrate
 from compress.train.schedule import learning_rate
 from compress.train.step import Step
 from compress.train.teacher import load_teacher
@@ -174,14 +174,15 @@ class Trainer:
         return int(state[0]) >> 1  # torch takes 63 bits
 
     def finish(self) -> bool:
-        """Write the method's zeros; True if that changed weights, whose statistics are then measured anew.
+        """Write the method's zeros; True if that changed the network, whose statistics are then measured anew.
 
-        An average of the weights takes the place of the last ones before, with the same zeros.
+        They are, too, where those from before the second half of the training are not forgotten. An average of the
+        weights takes the place of the last ones before, with the same zeros.
         """
         if self.average:
             self.average.settle()
             self.average = None
-        changed = self.method.finish()
+        changed = self.method.finish() or lags(self.model, self.steps // 2)
         if changed:
             recalibrate(self.model, self.batches.epoch(self.epoch))
         return changed

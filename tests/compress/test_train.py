@@ -364,6 +364,23 @@ def test_recalibration_is_the_plain_average_and_touches_no_weight() -> None:
     assert all(torch.equal(before[name], value) for name, value in model.named_parameters())
 
 
+def test_statistics_with_a_long_memory_are_measured_anew(config: Callable[..., TrainConfig]) -> None:
+    """As those of MobileNetV3, which zeros and small scales leave behind."""
+    fresh, found = [], []
+    for slow in (False, True):
+        trainer = Trainer(config(epochs=1))
+        for layer in (trainer.model.bn1, trainer.model.bn2):
+            layer.momentum = 0.01 if slow else 0.1
+        trainer.method.finish = lambda: False
+        trainer.train_epoch(lambda steps: None)
+        assert trainer.finish() == slow
+        found.append(trainer.model.bn2.running_mean.clone())
+        recalibrate(trainer.model, trainer.batches.epoch(1))
+        fresh.append(trainer.model.bn2.running_mean)
+    assert torch.equal(found[1], fresh[1])
+    assert not torch.equal(found[0], fresh[0])
+
+
 def test_progress_is_a_line_per_epoch_or_a_bar() -> None:
     plain, terminal = io.StringIO(), io.StringIO()
     for progress in (Lines(plain), Terminal(Console(file=terminal, force_terminal=True, width=100))):

@@ -43,12 +43,12 @@ def images(seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("noise, lost", [(0.0, 0.01), (0.05, 0.05)])
 def test_layers_are_pruned_to_their_rank(noise: float, lost: float, cli: Cli) -> None:
-    onnx.save(redundant(noise), "net.onnx")
+    onnx.save(redundant(noise), "redundant.onnx")
     np.save("x.npy", images(1))
-    before = open_session(Path("net.onnx"), Settings(threads=1)).run({"x": images(2)})["y"]
+    before = open_session(Path("redundant.onnx"), Settings(threads=1)).run({"x": images(2)})["y"]
     apart = []
     for repair in ("", "--repair"):
-        command = f"prune net.onnx -o zeroed.onnx --keep 0.5 --criterion surgeon --input x=x.npy {repair}"
+        command = f"prune redundant.onnx -o zeroed.onnx --keep 0.5 --criterion surgeon --input x=x.npy {repair}"
         assert cli(f"{command} --json told.json").status == 0
         assert json.loads(Path("told.json").read_text())["zeroed"] == 15
         assert cli("shrink zeroed.onnx -o slim.onnx").status == 0
