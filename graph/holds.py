@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from graph.movement import data_inputs, slice_steps, touched, unsettled
-from graph.program import Program, attributes, key, label
+from graph.program import Program, key, label
 from graph.quantised import blocks as quantised_blocks
 from graph.quantised import parts, quantised
 from graph.sites import Sites
@@ -37,21 +37,12 @@ class Holds(Sites):
 
     def adapt(self, index: int, node: NodeProto) -> None:
         """Where the target shape is computed, an axis may lose what the one loses that its size was read from."""
-        slot, out = TARGETS.get(key(node), len(node.input)), node.output[0]
-        name = node.input[slot] if slot < len(node.input) else ""
-        if not name or name in self.program.constants:
-            return
-        rank, target = len(self.program.shapes[out]), self.program.known(name)
-        axes = range(rank) if target is None else attributes(node).get("axes", range(rank - target.size, rank))
-        for place, axis in enumerate(axes):
-            size = None if target is None else int(target.flat[place])
-            if size == -1 or (size == 1 and key(node) == "Expand"):
-                continue
-            source = self.sizes.source(name, place) if size == self.program.shapes[out][axis] else None
+        out = node.output[0]
+        for axis, source in self.sizes.targets(node):
             if source is None:
                 self.freeze(index, out, axis, "computed size")
             else:
-                self.tie(index, (out, axis % rank), source)
+                self.tie(index, (out, axis), source)
 
     def tie(self, index: int, axis: tuple[Site, int], source: Source) -> None:
         """As many indices leave ``axis`` as leave the one that its size comes from."""

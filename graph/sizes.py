@@ -7,7 +7,7 @@ that is computed with, or used in any other way, must stay as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +63,20 @@ class Sizes:
     def stay(self, name: str) -> list[int]:
         """The axes whose size must stay of those that the Shape node with output ``name`` reads."""
         return [self.sources[number].place for number in self.numbers[name] if number in self.fixed]
+
+    def targets(self, node: NodeProto) -> Iterator[tuple[int, Source | None]]:
+        """Axes of the output of ``node`` that a computed target sets, and where each size comes from, as `source`."""
+        slot, shape = TARGETS.get(key(node), len(node.input)), self.program.shapes[node.output[0]]
+        name = node.input[slot] if slot < len(node.input) else ""
+        if not name or name in self.program.constants:
+            return
+        rank, target = len(shape), self.program.known(name)
+        axes = range(rank) if target is None else attributes(node).get("axes", range(rank - target.size, rank))
+        for place, axis in enumerate(axes):
+            size = None if target is None else int(target.flat[place])
+            if size == -1 or (size == 1 and key(node) == "Expand"):
+                continue
+            yield axis % rank, self.source(name, place) if size == shape[axis] else None
 
     def _new(self, site: str | tuple[int, int], places: Iterable[int]) -> NDArray[np.int64]:
         first = len(self.sources)

@@ -12,7 +12,7 @@ from graph.program import Program
 from graph.rows.facts import Place, Rows
 from graph.rows.tracer import Tracer
 from graph.sites import GRID
-from graph.sizes import TARGETS, Sizes
+from graph.sizes import Sizes
 from graph.trace import Ids
 
 
@@ -46,7 +46,7 @@ class Moves(Tracer):
                 moved[name].append((place, Rows(ids, rows.mixer)))
         for name, entries in moved.items():
             self.arrive(index, name, entries)
-        self.target(index, node)
+        self.target(node)
 
     def arrive(self, index: int, name: str, entries: list[tuple[Place, Rows]]) -> None:
         """File what came out; two kinds of rows on one axis are rows of a third kind."""
@@ -97,19 +97,10 @@ class Moves(Tracer):
             else:
                 self.link(index, place, made)
 
-    def target(self, index: int, node: NodeProto) -> None:
+    def target(self, node: NodeProto) -> None:
         """Targets that are computed are right again if the size that they come from shrinks as well."""
-        slot, out = TARGETS.get(key(node), len(node.input)), node.output[0]
-        name = node.input[slot] if slot < len(node.input) else ""
-        if not name or name in self.program.constants:
-            return
-        rank, target = len(self.program.shapes[out]), self.program.known(name)
-        for place in range(rank if target is None else target.size):
-            axis = place if target is None else place + rank - target.size
-            size = None if target is None else int(target.flat[place])
-            if size == -1 or (size == 1 and key(node) == "Expand"):
-                continue
-            source = self.sizes.source(name, place) if size == self.program.shapes[out][axis] else None
+        out = node.output[0]
+        for axis, source in self.sizes.targets(node):
             if source is None:
                 self.hold(out, [axis])
             elif isinstance(source.site, str):
