@@ -83,7 +83,7 @@ def _epoch(trainer: Trainer, progress: Progress) -> dict[str, float]:
         "loss": loss,
         "train": score,
         "validation": trainer.score(trainer.data.validation),
-        "zeros": _fraction(trainer.method.zeros()),
+        "zeros": fraction(trainer.method.zeros()),
         **trainer.method.figures(),
         "seconds": time.monotonic() - started,
     }
@@ -107,7 +107,7 @@ def _conclude(trainer: Trainer, run: Run) -> Summary:
         accuracy_before_zeroing=before,
         validation_accuracy=trainer.score(trainer.data.validation) if changed else before,
         test_accuracy=figures[trainer.task.metric],
-        zeros=_fraction(zeros),
+        zeros=fraction(zeros),
         target=config.target if reached_by else None,
         reached_by=reached_by,
         widths={name: (int((~mask).sum()), len(mask)) for name, mask in zeros.items()},
@@ -118,7 +118,7 @@ def _conclude(trainer: Trainer, run: Run) -> Summary:
     )
 
 
-def _fraction(zeros: dict[str, Tensor]) -> float:
+def fraction(zeros: dict[str, Tensor]) -> float:
     """Of all channels, how many are zero."""
     channels = sum(len(mask) for mask in zeros.values())
     return sum(int(mask.sum()) for mask in zeros.values()) / max(channels, 1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from interruption import Interruption
 from rich.console import Console
 from torch import nn
 
@@ -31,18 +32,6 @@ def config(tmp_path: Path) -> Callable[..., TrainConfig]:
         return TrainConfig.from_dict({**small, "device": "cpu", **changes})
 
     return make
-
-
-@dataclass
-class Interruption(Silent):
-    """Presses Ctrl-C after so many steps."""
-
-    after: int
-
-    def update(self, n: int = 0, **figures: float) -> None:
-        self.after -= n
-        if self.after < 0:
-            raise KeyboardInterrupt
 
 
 def checkpoint(config: TrainConfig) -> dict[str, Any]:

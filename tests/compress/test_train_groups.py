@@ -7,21 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from interruption import Interruption
 
 from compress.errors import UserError
-from compress.progress import Silent
 from compress.train import TrainConfig, train
-
-
-class Interruption(Silent):
-    """Presses Ctrl-C after nine steps."""
-
-    steps = 0
-
-    def update(self, n: int = 0, **figures: float) -> None:
-        self.steps += n
-        if self.steps > 9:
-            raise KeyboardInterrupt
 
 
 def config(out: Path, **changes: Any) -> TrainConfig:
@@ -42,7 +31,7 @@ def test_a_model_without_batch_norm_meets_the_target_and_resumes_to_the_same_wei
     summary = train(config(tmp_path / "a"))
     assert (summary.zeros, summary.widths["conv"][1], summary.widths["hidden"][1]) == (0.5, 8, 32)
     with pytest.raises(KeyboardInterrupt):
-        train(config(tmp_path / "b"), progress=Interruption())
+        train(config(tmp_path / "b"), progress=Interruption(9))
     train(config(tmp_path / "b"), resume=True)
     through, stopped = weights(tmp_path / "a"), weights(tmp_path / "b")
     assert all(torch.equal(through[name], stopped[name]) for name in through)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from interruption import Interruption
 from tiny_net import TinyNet
 from torch import Tensor
 from typer.testing import CliRunner
@@ -18,7 +18,6 @@ import graph
 from compress.cli.app import app
 from compress.data import Spec
 from compress.errors import UserError
-from compress.progress import Silent
 from compress.tasks import Task, task_of
 from compress.train import TrainConfig, train
 from compress.train.distributed import World
@@ -41,18 +40,6 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(out: Path, **changes: Any) -> TrainConfig:
     small = {"model": "tiny_net:TinyNet", "method": "sgd", "epochs": 2, "train_limit": 200, "lr": 0.02, "out": out}
     return TrainConfig.from_dict({**small, "schedule": "cosine", "device": "cpu", **changes})
-
-
-@dataclass
-class Stop(Silent):
-    """Presses Ctrl-C after so many steps."""
-
-    after: int
-
-    def update(self, n: int = 0, **figures: float) -> None:
-        self.after -= n
-        if self.after < 0:
-            raise KeyboardInterrupt
 
 
 def checkpoint(out: Path) -> dict[str, Any]:
@@ -195,7 +182,7 @@ def test_resumed_is_as_if_never_stopped(way: str, teacher: Path, tmp_path: Path)
     expected = train(through)
     steps = len(Trainer(config(tmp_path / "c", distill=teacher, **WAYS[way])).batches)
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, progress=Stop(after=steps + 1))
+        train(stopped, progress=Interruption(after=steps + 1))
     resumed = train(stopped, resume=True)
     a, b = (checkpoint(run.out) for run in (through, stopped))
     assert all(torch.equal(value, b["model"][name]) for name, value in a["model"].items())

@@ -72,26 +72,22 @@ def test_what_was_changed_is_not_reported(bundle: Path, cli: Cli, files: Callabl
     assert cli("report bundle -o page.html --bench bench.json").status == 2
 
 
-def test_throughput_is_no_latency(here: Path, cli: Cli) -> None:
+@pytest.mark.parametrize(
+    ("mode", "section", "says"),
+    [
+        ("throughput --streams 2", "Throughput", "2 streams"),
+        ("cold-start", "Cold start", "create and first run"),
+    ],
+)
+def test_what_is_no_latency_is_packaged_and_shown(mode: str, section: str, says: str, here: Path, cli: Cli) -> None:
     for line in (
-        "bench net.onnx --against other.onnx --seconds 0.1 --mode throughput --streams 2 --json rates.json",
-        "package net.onnx -o bundle --bench rates.json",
+        f"bench net.onnx --against other.onnx --seconds 0.1 --mode {mode} --json bench-of-mode.json",
+        "package net.onnx -o bundle --bench bench-of-mode.json",
         "report bundle -o page.html",
     ):
         assert cli(line).status == 0, line
     words = Words(here / "page.html")
-    assert "Throughput\n" in words.text and "2 streams" in words.text and "Latency\n" not in words.text
-
-
-def test_cold_starts_are_packaged_and_shown(here: Path, cli: Cli) -> None:
-    for line in (
-        "bench net.onnx --against other.onnx --seconds 0.1 --mode cold-start --json cold.json",
-        "package net.onnx -o bundle --bench cold.json",
-        "report bundle -o page.html",
-    ):
-        assert cli(line).status == 0, line
-    words = Words(here / "page.html")
-    assert "Cold start\n" in words.text and "create and first run" in words.text and "Latency\n" not in words.text
+    assert f"{section}\n" in words.text and says in words.text and "Latency\n" not in words.text
 
 
 def test_what_is_neither_run_nor_bundle(here: Path, cli: Cli) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 import graph
 from compress.data import ImageSet
 from compress.train import TrainConfig, checkpoint
+from compress.train.loop import fraction
 from compress.train.recalibrate import recalibrate
 from compress.train.trainer import Trainer
 from graph.export import export
@@ -83,8 +84,7 @@ class Bench:
         if way.tuned:
             trainer = self._tuned(study, way, trainer, config)
         seconds = time.monotonic() - start
-        masks = trainer.method.zeros().values()
-        zeros = sum(int(mask.sum()) for mask in masks) / max(sum(len(mask) for mask in masks), 1)
+        zeros = fraction(trainer.method.zeros())
         accuracy = trainer.score(test)
         shrunk, same, certificate = judged(trainer.model, test, trainer.data.spec)
         sizes = certificate.input, certificate.output
