@@ -13,8 +13,8 @@ from onnx import ModelProto, helper, numpy_helper, parser, shape_inference
 IMAGE, PATCH, WIDTH, HEADS = 8, 2, 8, 2
 PATCHES = (IMAGE // PATCH) ** 2
 BLOCKS = 3
-PACKINGS = ("apart", "gather", "split", "slice")
-LAYERS = [f"weights{block}" for block in range(BLOCKS)]  # what the softmaxes make
+PACKINGS = ("apart", "gather", "split", "slice", "computed", "fused")
+LAYERS = [f"weights{block}" for block in range(BLOCKS)]  # what the softmaxes make, or attention in one op
 
 Keep = Mapping[str, NDArray[np.bool_]]
 
@@ -24,7 +24,8 @@ class Transformer:
     """Lines of onnx's text form, and weights.
 
     Attributes:
-        packing: how queries, keys and values come out of their projection.
+        packing: how queries, keys and values come out of their projection; ``computed``, as TorchScript has it, with
+            sizes that are read from tensors; ``fused`` with attention as one op.
         pool: what the head reads: the token of the class, or the mean of all.
         masked: tokens that attention and mean look at, by what makes them; the reference for their removal.
     """
@@ -67,7 +68,23 @@ class Transformer:
         """Queries, keys and values [N, heads, tokens, width of a head]."""
         names = [f"{letter}{block}" for letter in "qkv"]
         flat = [f"{name}_flat" for name in names]
-        if self.packing == "apart":
+        if self.packing == "computed":
+            packed = self.linear(f"packed{block}", source, WIDTH, 3 * WIDTH)
+            sizes = [f"size{place}_{block}" for place in range(2)]
+            for place, name in enumerate(sizes):
+                self.lines.append(f"{name} = Gather <axis = 0> (shape{block}, {self.sizes(f'axis{place}', place)})")
+            ends = self.sizes("ends", 3, HEADS, WIDTH // HEADS)
+            self.lines[-2:-2] = [f"shape{block} = Shape({source})"]
+            self.lines += [
+                f"target{block} = Concat <axis = 0> ({', '.join(sizes)}, {ends})",
+                f"apart{block} = Reshape({packed}, target{block})",
+                f"turned{block}_parts = Transpose <perm = [2, 0, 3, 1, 4]> (apart{block})",
+                f"{', '.join(flat)} = Split <axis = 0> (turned{block}_parts, {self.sizes('ones', 1, 1, 1)})",
+            ]
+            self.sizes("zero", 0)
+            self.lines += [f"{name} = Squeeze({name}_flat, zero)" for name in names]
+            return names
+        if self.packing in ("apart", "fused"):
             for name in flat:
                 self.linear(name, source, WIDTH, WIDTH)
         elif self.packing == "gather":
@@ -95,6 +112,14 @@ class Transformer:
     def attention(self, block: int, source: str) -> str:
         q, k, v = self.parts(block, source)
         scores = f"scores{block}"
+        joined = self.sizes("joined", 0, -1, WIDTH)
+        if self.packing == "fused":
+            self.lines += [
+                f"{LAYERS[block]} = Attention <scale = 1.0> ({q}, {k}, {v})",
+                f"turned{block} = Transpose <perm = [0, 2, 1, 3]> ({LAYERS[block]})",
+                f"joined{block} = Reshape(turned{block}, {joined})",
+            ]
+            return self.linear(f"attended{block}", f"joined{block}", WIDTH, WIDTH)
         self.lines += [
             f"{k}_turned = Transpose <perm = [0, 1, 3, 2]> ({k})",
             f"{scores} = MatMul({q}, {k}_turned)",
@@ -103,7 +128,6 @@ class Transformer:
             self.weights[f"mask{block}"] = np.where(kept, 0, -np.inf).astype(np.float32)
             self.lines.append(f"masked{block} = Add({scores}, mask{block})")
             scores = f"masked{block}"
-        joined = self.sizes("joined", 0, -1, WIDTH)
         self.lines += [
             f"weights{block} = Softmax <axis = -1> ({scores})",
             f"mixed{block} = MatMul(weights{block}, {v})",
@@ -157,5 +181,6 @@ class Transformer:
         lines = "\n".join(self.lines)
         body = parser.parse_graph(f"g (float[N,3,{IMAGE},{IMAGE}] x) => ({declared}) {{\n{lines}\n}}")
         body.initializer.extend(numpy_helper.from_array(value, name) for name, value in self.weights.items())
-        model = helper.make_model(body, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
+        opset = 23 if self.packing == "fused" else 20
+        model = helper.make_model(body, ir_version=10, opset_imports=[helper.make_opsetid("", opset)])
         return shape_inference.infer_shapes(model, data_prop=True)

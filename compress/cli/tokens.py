@@ -25,7 +25,10 @@ def tokens(
     data: DataName = None,
     data_dir: DataDir = None,
     given: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=FILE", help=INPUT_HELP)] = None,
-    samples: Annotated[int, typer.Option(min=1, help="How many (training) samples are looked at.")] = 256,
+    samples: Annotated[int, typer.Option(min=1, help="How many (training) samples are looked at.")] = 32,
+    scores: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Keep what was measured, for another budget.")
+    ] = None,
     provider: Provider = "cpu",
     session: SessionPairs = None,
     seed: Annotated[int, typer.Option(min=0, help="Which samples are taken.")] = 0,
@@ -37,6 +40,7 @@ def tokens(
     Without a budget only tokens go that nobody reads, such as all but that of the class behind the last attention: the
     outputs stay the same. With `--macs` or `--error` more go, those that the answers on the samples need least; the
     tokens that stay come out as if the others had been masked. What is lost is measured by `compress verify`.
+    That takes about a hundred runs on the samples; if it is interrupted, it goes on there when it is started again.
 
     Example: `compress tokens vit.onnx -o slim.onnx --macs 0.7 --data cifar10 --data-dir data`
     """
@@ -49,10 +53,10 @@ def tokens(
         raise UserError(f"--macs {macs}: give a fraction above 0 and up to 1")
     if error is not None and error < 0:
         raise UserError(f"--error {error}: give a number from 0")
-    check_outputs(target, json_path, source=source)
+    check_outputs(target, json_path, scores, source=source)
     from compress import tables
     from compress.progress import Silent, progress
-    from compress.prune.pruning import Samples
+    from compress.prune.samples import Samples
     from compress.tokens.slimming import slim_tokens, table
     from graph import Certificate
 
@@ -64,6 +68,7 @@ def tokens(
         samples=Samples(data, data_dir, pairs("--input", given), samples),
         settings=settings(provider, session),
         seed=seed,
+        scores=scores,
         progress=Silent() if quiet else progress(),
     )
     out.print(tables.sizes(Certificate(result.input, result.output, [], [], [])))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from onnx import ModelProto
 from rich.table import Table
 
 import graph
@@ -16,12 +15,13 @@ from compress.errors import NotEqual, UserError
 from compress.files import staged
 from compress.progress import Progress, Silent
 from compress.prune.masked import opened
-from compress.prune.pruning import Samples
-from compress.tokens.choosing import LOOKS, Chooser
+from compress.prune.samples import Samples
+from compress.prune.store import Store
+from compress.tokens.choosing import Chooser
 from compress.tokens.masking import MaskedTokens
 from compress.verifying import float_noise, inputs
 from graph.counts import Size, size
-from graph.program import read
+from graph.reader import read
 from graph.rows.facts import RowTrace
 from graph.rows.forecast import Forecast
 from graph.rows.masks import masked
@@ -29,7 +29,7 @@ from graph.rows.needs import Keep
 from graph.rows.remove import remove, unpacked
 from graph.rows.tokens import tokens
 from graph.rows.trace import trace
-from runtime import Parity, Settings, compare
+from runtime import Parity, Settings, compare, open_session
 
 Budget = Literal["macs", "error"]
 
@@ -81,6 +81,7 @@ def slim_tokens(
     samples: Samples | None = None,
     settings: Settings | None = None,
     seed: int = 0,
+    scores: Path | None = None,
     progress: Progress | None = None,
 ) -> Slimmed:
     """Write a copy of ``source`` without tokens that nobody reads, or that matter least.
@@ -94,7 +95,8 @@ def slim_tokens(
         samples: that the answers are looked at on.
         settings: how the model is run.
         seed: which samples are taken.
-        progress: told how many tokens were looked at.
+        scores: file of distances that took long; None for one beside the target that vanishes at the end.
+        progress: told how far the choice is.
 
     Raises:
         ModelError: the file cannot be read or is broken.
@@ -103,21 +105,28 @@ def slim_tokens(
         NotEqual: the result is not what masks say; nothing was written.
     """
     settings, progress = settings or Settings(), progress or Silent()
+    remembered = scores or target.with_name(f"{target.name}.scores.json")
     model = graph.load(source)
-    found = trace(read(model))
+    program = read(model)
+    found = trace(program)
     if not found.mixers:
-        raise UserError(f"{source} has no rows that attention looks at: there are no tokens that could go")
+        raise UserError(
+            f"{source} has no rows that attention looks at: there are no tokens that could go (where their number is "
+            "open, as that of words may be, export the model with a fixed one)"
+        )
     keep: Keep = {}
     measure, distance = None, 0.0
     if budget is not None:
         data = (samples or Samples()).read(source, settings, seed)
         if data is None:
             raise UserError("tokens are chosen by what the model answers: give training images with --data, or --input")
-        answers = MaskedTokens(found, data, settings)
+        answers = MaskedTokens(found, data, settings, Store(remembered))
         keep = _chosen(source, found, answers, budget, limit, progress)
         measure, distance = answers.measure, answers.distance(keep)
     slim = remove(model, keep)
-    parity = _compare(model if not keep else masked(found).fixed(keep), slim)
+    off = Settings(optimisation="off")  # two models that are optimised differently differ more
+    reference = opened(masked(found).fixed(keep), off) if keep else open_session(source, off)
+    parity = compare(reference, opened(slim, off), inputs(reference))
     if not parity.within(*astuple(float_noise(model))):
         raise NotEqual(
             f"{source} with tokens masked and without them differ by {parity.max_abs:.2g} "
@@ -125,7 +134,9 @@ def slim_tokens(
         )
     with staged(target) as path:
         graph.save(slim, path)
-        sizes = size(found.program).of(source), size(read(slim, [[found.program.probe]])).of(path)
+        sizes = size(program).of(source), size(read(slim, [[program.probe]])).of(path)
+    if scores is None:
+        remembered.unlink(missing_ok=True)
     levels = [
         Level(each.name, each.rows.size, np.flatnonzero(keep.get(each.name, np.ones(each.rows.size))).tolist())
         for each in found.mixers.values()
@@ -141,9 +152,8 @@ def _chosen(
     if stream is None:
         raise UserError(f"{source} has no rows that could go: whatever one attention leaves out, something else reads")
     apart = unpacked(found.program.model, stream.keep(stream.nested()))  # as products will be in the end
-    progress.start(LOOKS * stream.rows.size)
     try:
-        chooser = Chooser(stream, Forecast(apart), answers.distance, progress)
+        chooser = Chooser(stream, Forecast(apart), lambda depths: answers.distance(stream.keep(depths)), progress)
         if budget == "macs":
             chooser.to_work(limit)
         else:
@@ -151,13 +161,6 @@ def _chosen(
     finally:
         progress.stop()
     return {name: kept for name, kept in chooser.keep.items() if not kept.all()}
-
-
-def _compare(reference: ModelProto, slim: ModelProto) -> Parity:
-    """Both without optimisation, since two models that are optimised differently differ more."""
-    off = Settings(optimisation="off")
-    session = opened(reference, off)
-    return compare(session, opened(slim, off), inputs(session))
 
 
 def table(found: Slimmed) -> Table:

@@ -41,7 +41,7 @@ Place = tuple[Site, int]  #: of rows: a tensor, or a use of a constant, and whic
 
 @dataclass(frozen=True)
 class Mixer:
-    """A node that mixes rows, and could as well mix fewer of them: a softmax over keys, or a mean.
+    """A node that mixes rows, and could as well mix fewer of them: a softmax over keys, all of attention, or a mean.
 
     Attributes:
         node: its index.
@@ -70,7 +70,7 @@ class RowTrace:
         always: rows of outputs that are made in any case.
         mixed: per node, rows of an operand of which those are needed that a mixer keeps.
         mixers: by node, in the order of the graph.
-        sums: by softmax, the node that sums up rows with its weights, and the slots of weights and values.
+        sums: by mixer that attention is made of, the node that sums up rows with its weights.
         follows: per use of a constant, its axes that lose what an output loses, with the output's rows.
         sizes: elements of constants in computed shapes, with the axis whose size they are.
         ties: axes that have to stay equally long, since the size of the first is read from the second.
@@ -84,7 +84,7 @@ class RowTrace:
     always: list[tuple[Place, Ids]] = field(default_factory=list)
     mixed: dict[int, list[tuple[Place, int]]] = field(default_factory=dict)
     mixers: dict[int, Mixer] = field(default_factory=dict)
-    sums: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    sums: dict[int, int] = field(default_factory=dict)
     follows: dict[Use, list[tuple[int, Place]]] = field(default_factory=dict)
     sizes: dict[tuple[Use, int], tuple[str, int]] = field(default_factory=dict)
     ties: list[tuple[tuple[str, int], tuple[str, int]]] = field(default_factory=list)

@@ -6,8 +6,9 @@ import numpy as np
 from onnx import NodeProto
 
 from graph.evaluate import CannotEvaluate
-from graph.movement import RESHAPES, data_inputs, move, paddings, slice_steps, touched
+from graph.movement import RESHAPES, data_inputs, move, slice_steps, touched
 from graph.nodes import key
+from graph.padding import paddings
 from graph.program import Program
 from graph.rows.facts import Place, Rows
 from graph.rows.tracer import Tracer
@@ -46,7 +47,18 @@ class Moves(Tracer):
                 moved[name].append((place, Rows(ids, rows.mixer)))
         for name, entries in moved.items():
             self.arrive(index, name, entries)
+        if key(node) == "Expand":
+            self.spread(node)
         self.target(node)
+
+    def spread(self, node: NodeProto) -> None:
+        """Copies along an axis that there was but one of: as many as anybody needs."""
+        out = node.output[0]
+        before, after = (self.program.shapes[name] for name in (node.input[0], out))
+        before = (1,) * (len(after) - len(before)) + before
+        for axis, (old, new) in enumerate(zip(before, after, strict=True)):
+            if old == 1 < new <= GRID and axis not in self.program.dynamic.get(out, {}):
+                self.put(out, Rows(self.fresh([new if a == axis else 1 for a in range(len(after))])))
 
     def arrive(self, index: int, name: str, entries: list[tuple[Place, Rows]]) -> None:
         """File what came out; two kinds of rows on one axis are rows of a third kind."""
@@ -106,4 +118,6 @@ class Moves(Tracer):
             elif isinstance(source.site, str):
                 self.found.ties.append(((out, axis), (source.site, source.place)))
             else:
-                self.found.sizes[source.site, source.place] = (out, axis)
+                other = self.found.sizes.setdefault((source.site, source.place), (out, axis))
+                if other != (out, axis):
+                    self.found.ties.append(((out, axis), other))

@@ -59,20 +59,25 @@ class Plan:
 
     def compute(self, index: int, node: NodeProto, links: list[tuple[Place, Place]]) -> list[Place]:
         """What is made is what is needed of it."""
-        held = []
-        entries = [(place, self.need[made] & self.trace.own(place), [made]) for place, made in links]
-        entries += [(place, self.kept[mixer], []) for place, mixer in self.trace.mixed.get(index, ())]
-        for place, wanted, made in entries:
-            known = self.gathers.get((index, place), wanted)
-            if np.array_equal(wanted, self.actual[place]) and known is wanted:
-                continue
-            (site, _), axes = place, self.trace.at(place).axes
+        held: list[Place] = []
+        wanted: dict[Place, list[tuple[Mask, list[Place]]]] = {}
+        for place, made in links:
+            wanted.setdefault(place, []).append((self.need[made] & self.trace.own(place), [made]))
+        for place, mixer in self.trace.mixed.get(index, ()):
+            wanted.setdefault(place, []).append((self.kept[mixer], []))
+        for place, entries in wanted.items():
+            (site, _), axes, (first, _) = place, self.trace.at(place).axes, entries[0]
             fixed = isinstance(site, tuple) or axes[0] in self.program.dynamic.get(site, {}) or len(axes) > 1
-            if fixed or not np.array_equal(known, wanted):
-                if not made:
-                    raise ModelError(f"rows of '{site}', which node {label(node)} reads, cannot be cut")
-                held += made
-            self.gathers[index, place] = wanted
+            same = all(np.array_equal(rows, first) for rows, _ in entries)
+            if same and np.array_equal(first, self.actual[place]):
+                continue
+            if same and not fixed:
+                self.gathers[index, place] = first
+                continue
+            less = [made for _, each in entries for made in each if (self.trace.own(made) & ~self.need[made]).any()]
+            if not less:
+                raise ModelError(f"rows of '{site}', which node {label(node)} reads, cannot be cut")
+            held += less
         return held
 
     def left(self, site: Site, axis: int) -> Mask:

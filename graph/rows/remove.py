@@ -7,9 +7,10 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from graph.copies import complete, skeleton
 from graph.evaluate import Array
-from graph.nodes import key
+from graph.nodes import attributes, key
 from graph.patches import PATCHES, Context
-from graph.program import read as program_of
+from graph.reader import read as program_of
+from graph.rows.alone import MASK
 from graph.rows.facts import RowTrace
 from graph.rows.needs import Keep, needs
 from graph.rows.packed import unpack
@@ -102,7 +103,9 @@ class _Surgery:
             self.constants[use] = self.constant(use).compress(left, axis)
 
     def patch(self, index: int, node: NodeProto) -> None:
-        """Rewrite sizes, bounds and indices of what moves rows."""
+        """Rewrite sizes, bounds and indices of what moves rows, and what attention counts."""
+        if key(node) == "Attention" and attributes(node).get("is_causal", 0):
+            return self.causal(index, node)
         if key(node) not in PATCHES or not executed(self.program, self.program.nodes[index]):
             return
         names = [name for name in node.output if name]
@@ -119,6 +122,18 @@ class _Surgery:
                 self.constants[index, slot] = value
         for name, value in change.attributes.items():
             set_attribute(node, name, value)
+
+    def causal(self, index: int, node: NodeProto) -> None:
+        """Attention to what came before, where the places of rows no longer say what did."""
+        mixer = self.trace.mixers.get(index)
+        queries = self.plan.left(node.output[0], len(self.program.shapes[node.output[0]]) - 2)
+        looked_at = np.ones(self.program.shapes[node.input[1]][-2], np.bool_)
+        if mixer is not None:
+            looked_at = self.plan.kept[index][mixer.rows]
+        if not (queries.all() and looked_at.all()):
+            before = np.tri(queries.size, looked_at.size, dtype=np.bool_)
+            self.constants[index, MASK] = before[np.ix_(queries, looked_at)]
+            set_attribute(node, "is_causal", None)
 
     def gather(self, graph: GraphProto, nodes: list[NodeProto]) -> None:
         """Put a Gather behind every tensor that some node reads fewer rows of."""

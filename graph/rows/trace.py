@@ -9,22 +9,24 @@ scores have rows of queries along one axis, and of keys along another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from onnx import NodeProto
 
-from graph.nodes import attributes, captured, key
+from graph.nodes import captured, key
 from graph.program import Program
+from graph.rows.alone import MASK, rowwise
 from graph.rows.facts import Mixer, Place, Rows, RowTrace
 from graph.rows.moves import Moves
-from graph.rules import elementwise, executed, signature
+from graph.rows.settled import settled
+from graph.rules import elementwise, executed
 from graph.signature import OPAQUE, Signature
 
 MEANS = {"GlobalAveragePool", "ReduceMean"}
 
 
 def trace(program: Program) -> RowTrace:
-    """Rows of every tensor of ``program``."""
+    """Rows of every tensor of ``program``, in which sizes that never change are constants."""
+    program = settled(program)
     tracer = _Tracer(program)
     for name in program.inputs:
         if name in program.shapes:
@@ -50,9 +52,9 @@ class _Tracer(Moves):
             return self.elementwise(index, node)
         if known and executed(self.program, node):
             return self.movement(index, node)
-        found = signature(self.program, node) if known else None
+        found = rowwise(self.program, node) if known else None
         if found is not None:
-            return self.contraction(index, node, _pointwise(node, found))
+            return self.contraction(index, node, found)
         for name in [*node.input, *captured(node)]:
             self.need_all(index, name)
 
@@ -83,7 +85,10 @@ class _Tracer(Moves):
                     if letter in axes:
                         self.carry(index, place, rows, out, axes.index(letter))
         for entries in summed.values():
-            self.sum(index, entries)
+            if key(node) == "Attention":
+                self.attend(index, node, entries)
+            else:
+                self.sum(index, entries)
         for out, axes in outputs:
             taken = {axis for _, rows in self.found.places(out) for axis in rows.axes}
             for axis, letter in enumerate(axes):
@@ -149,29 +154,31 @@ class _Tracer(Moves):
         """Rows that are summed up: of those with the weights of a softmax only what it weighs."""
         weights = [entry for entry in entries if entry[2].mixer is not None]
         if len(entries) == 2 and len(weights) == 1:
-            (one, _, rows), mixer = weights[0], weights[0][2].mixer
+            mixer = weights[0][2].mixer
             assert mixer is not None
-            other = next(slot for slot, _, _ in entries if slot != one)
             self.same.append((entries[0][2].ids.ravel(), entries[1][2].ids.ravel()))
             self.found.mixed.setdefault(index, []).extend((place, mixer) for _, place, _ in entries)
-            self.found.sums[mixer] = index, one, other
+            self.found.sums[mixer] = index
             return
         for _, place, rows in entries:
             self.need(index, place, rows.ids)
 
-
-def _pointwise(node: NodeProto, found: Signature) -> Signature:
-    """The signature of an op with letters for positions, too, if it treats each of them alone."""
-    attribute = attributes(node)
-    alone = key(node) == "BatchNormalization" or (
-        key(node) == "Conv"
-        and set(attribute.get("kernel_shape", [0])) == {1}
-        and set(attribute.get("strides", [1])) == {1}
-        and not any(attribute.get("pads", []))
-    )
-    if not alone:
-        return found
-    (data, *rest), (out, *_) = found.operands, found.outputs
-    letters = [f"position{axis}" if letter == OPAQUE else letter for axis, letter in enumerate(data)]
-    places = [f"position{axis}" if letter == OPAQUE else letter for axis, letter in enumerate(out)]
-    return replace(found, operands=(tuple(letters), *rest), outputs=(tuple(places),))
+    def attend(self, index: int, node: NodeProto, entries: list[tuple[int, Place, Rows]]) -> None:
+        """Attention in one op: a mixer itself, of keys, values and their masks; constants among these have own rows."""
+        having = {slot for slot, _, _ in entries}
+        for slot, name in enumerate(node.input):
+            shape = self.program.shapes[name] if slot and name else ()
+            axis = len(shape) - (1 if slot == MASK else 2)
+            if slot in having or not shape or shape[axis] == 1:
+                continue
+            if name not in self.program.constants:  # it cannot lose what the others lose
+                for _, place, rows in entries:
+                    self.need(index, place, rows.ids)
+                return
+            ids = self.fresh([size if place == axis else 1 for place, size in enumerate(shape)])
+            entries.append((slot, self.put((index, slot), Rows(ids)), Rows(ids)))
+        name, line = node.input[1], entries[0][2].ids.ravel()
+        self.same += [(line, rows.ids.ravel()) for _, _, rows in entries[1:]]
+        self.found.mixers[index] = Mixer(index, node.output[0], name, len(self.program.shapes[name]) - 2, line)
+        self.found.mixed.setdefault(index, []).extend((place, index) for _, place, _ in entries)
+        self.found.sums[index] = index

@@ -16,7 +16,7 @@ from graph.rows.facts import Place, Rows, RowTrace
 from graph.sites import GRID
 from graph.trace import Ids, Site
 
-ZERO_KEEPING = {"Cast", "Identity", "Mul"}  # a softmax's weight of zero stays one
+ZERO_KEEPING = {"Cast", "Identity", "IsNaN", "Mul"}  # a softmax's weight of zero stays one
 
 
 class Tracer:
@@ -83,12 +83,21 @@ class Tracer:
                 for _, place, rows in members:
                     self.need(index, place, rows.ids)
                 continue
-            tags = {rows.mixer for _, _, rows in members} - {None}
-            tag = tags.pop() if len(tags) == 1 and key(node) in ZERO_KEEPING else None
-            made = self.put(out, Rows(members[0][2].ids, tag))
+            made = self.put(out, Rows(members[0][2].ids, self.tag(node, members)))
             for _, place, rows in members:
                 self.link(index, place, made)
                 self.same.append((rows.ids.ravel(), members[0][2].ids.ravel()))
+
+    def tag(self, node: NodeProto, members: list[tuple[int, Place, Rows]]) -> int | None:
+        """The softmax whose weights an element-wise op makes zero where they are."""
+        tags = {slot: rows.mixer for slot, _, rows in members}
+        zeros = key(node) in ZERO_KEEPING
+        if key(node) == "Where":  # of weights and zeros, whatever decides
+            tags.pop(0, None)
+            others = [self.program.constants.get(node.input[slot]) for slot in {1, 2} - tags.keys()]
+            zeros = None not in tags.values() and all(value is not None and not value.any() for value in others)
+        found = set(tags.values()) - {None}
+        return found.pop() if len(found) == 1 and zeros else None
 
     def _spans(self, name: str, axes: tuple[int, ...], rank: int) -> bool:
         """Whether a tensor is no constant, and differs along one of ``axes`` of an output of ``rank``."""

@@ -18,7 +18,7 @@ import graph
 from compress.prune.masked import opened
 from graph.counts import size
 from graph.export import export
-from graph.program import read
+from graph.reader import read
 from graph.rows.forecast import Forecast
 from graph.rows.masks import masked
 from graph.rows.needs import Keep

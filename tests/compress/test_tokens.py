@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from token_nets import Transformer
@@ -12,15 +15,18 @@ from torchvision.models import VisionTransformer
 from compress.progress import Silent
 from compress.prune.calibration import fed
 from compress.prune.masked import opened
+from compress.prune.store import Store
 from compress.tokens.choosing import Chooser
 from compress.tokens.masking import MaskedTokens
 from graph.export import export
-from graph.program import read
+from graph.reader import read
+from graph.rows.facts import Mixer
 from graph.rows.forecast import Forecast
+from graph.rows.needs import Keep
 from graph.rows.remove import remove, unpacked
-from graph.rows.tokens import tokens
+from graph.rows.tokens import Depths, Tokens, tokens
 from graph.rows.trace import trace
-from runtime import Settings
+from runtime import Session, Settings
 
 SETTINGS = Settings(threads=1)
 
@@ -33,11 +39,65 @@ def test_what_is_chosen_is_better_than_chance() -> None:
     samples = rng.standard_normal((4, 3, 8, 8)).astype(np.float32)
     answers = MaskedTokens(found, fed(opened(found.program.model, SETTINGS), {"x": samples}, 4), SETTINGS)
     forecast = Forecast(unpacked(found.program.model, stream.keep(stream.nested())))
-    chooser = Chooser(stream, forecast, answers.distance, Silent())
+    chooser = Chooser(stream, forecast, lambda depths: answers.distance(stream.keep(depths)), Silent())
     chooser.to_work(0.7)
     assert forecast.left(chooser.keep) <= 0.7
     chance = [answers.distance(stream.keep(rng.permutation(chooser.depths))) for _ in range(10)]
     assert answers.distance(chooser.keep) < min(chance)
+
+
+class Share(Forecast):
+    """All levels are as much work."""
+
+    def __init__(self) -> None:
+        pass
+
+    def left(self, keep: Keep) -> float:
+        return float(np.mean(list(keep.values())))
+
+
+@pytest.mark.parametrize(("count", "levels"), [(17, 3), (197, 11)])
+@pytest.mark.parametrize("budget", ["work", "error"])
+def test_a_choice_takes_few_looks(count: int, levels: int, budget: str) -> None:
+    rows, rng = np.arange(count), np.random.default_rng(0)
+    least = np.where(rows == 0, levels, 0)
+    stream = Tokens(rows, [Mixer(level, f"level{level}", "", 1, rows) for level in range(levels)], least)
+    costs = rng.random(count) ** 3
+    seen: list[Depths] = []
+
+    def distance(depths: Depths) -> float:
+        seen.append(depths)
+        return float((costs * (levels - depths)).sum())
+
+    chooser = Chooser(stream, Share(), distance, Silent())
+    if budget == "work":
+        chooser.to_work(0.6)
+        assert 0.55 < chooser.left <= 0.6
+    else:
+        chooser.to_error(0.1 * distance(least))
+        assert chooser.far <= 0.1 * distance(least)
+        assert chooser.left < 0.9
+    assert chooser.depths[0] == levels
+    assert len(seen) < 120
+    gone = levels - chooser.depths
+    assert chooser.far == pytest.approx((costs * gone).sum())
+    assert chooser.far < 0.95 * costs.mean() * gone.sum()  # which chance would cost
+
+
+def test_what_was_looked_at_is_remembered(tmp_path: Path) -> None:
+    found = trace(read(Transformer("apart", "class", blocks=2).model()))
+    stream = tokens(found)
+    assert stream is not None
+    samples = np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype(np.float32)
+    data = fed(opened(found.program.model, SETTINGS), {"x": samples}, 4)
+    keeps = [stream.keep(depths) for depths in (stream.nested(), stream.fewest())]
+    before = MaskedTokens(found, data, SETTINGS, Store(tmp_path / "scores.json"))
+    first = before.distance(keeps[0])
+    after = MaskedTokens(found, data, SETTINGS, Store(tmp_path / "scores.json"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "run", None)
+        assert after.distance(keeps[0]) == first
+    assert after.distance(keeps[1]) != first
 
 
 def by_definition(net: VisionTransformer, images: Tensor, kept: list[NDArray[np.int64]]) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from shell import Cli
 from token_nets import Transformer
@@ -53,6 +54,36 @@ def test_budgets(model: str, cli: Cli) -> None:
     assert told["output"]["macs"] < less["output"]["macs"] < told["input"]["macs"]
 
 
+def test_scores_are_kept_where_asked_for_and_vanish_elsewhere(cli: Cli) -> None:
+    assert cli(f"tokens vit.onnx -o slim.onnx --macs 0.6 {DATA}").status == 0
+    assert not list(Path().glob("*.scores.json"))
+    assert cli(f"tokens vit.onnx -o slim.onnx --macs 0.6 {DATA} --scores s.json").status == 0
+    before = Path("s.json").read_text()
+    assert cli(f"tokens vit.onnx -o again.onnx --macs 0.6 {DATA} --scores s.json").status == 0
+    assert Path("s.json").read_text() == before
+    assert Path("again.onnx").read_bytes() == Path("slim.onnx").read_bytes()
+
+
+def test_a_model_that_does_not_run_is_named(cli: Cli) -> None:
+    """ONNX Runtime spreads no mask over queries."""
+    text = """<ir_version: 10, opset_import: ["" : 23]> words (float[N,6,4] x, float[N,1,1,6] m) => (float[N,6,4] y) {
+        y = Attention <q_num_heads = 2, kv_num_heads = 2> (x, x, x, m)
+    }"""
+    onnx.save(onnx.parser.parse_model(text), "broken.onnx")
+    result = cli("tokens broken.onnx -o slim.onnx")
+    assert result.status == 2 and result.err.startswith("compress: broken.onnx") and not Path("slim.onnx").exists()
+
+
+def test_an_open_number_of_tokens(cli: Cli) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]> words (float[N,T,4] x) => (float[N,T,4] y) {
+        turned = Transpose <perm = [0, 2, 1]> (x) scores = MatMul(x, turned) weights = Softmax(scores)
+        y = MatMul(weights, x)
+    }"""
+    onnx.save(onnx.parser.parse_model(text), "open.onnx")
+    result = cli("tokens open.onnx -o slim.onnx")
+    assert result.status == 2 and "fixed" in result.err and len(result.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -61,6 +92,8 @@ def test_budgets(model: str, cli: Cli) -> None:
         ("vit.onnx --macs 1.5", "--macs 1.5"),
         ("vit.onnx --error -1", "--error -1"),
         ("vit.onnx --macs 0.5 --error 1", "not both"),
+        (f"vit.onnx --macs 0.5 {DATA} --scores x.npy", "holds no scores"),
+        (f"vit.onnx --macs 0.5 {DATA} --scores vit.onnx", "vit.onnx"),
         (f"vit.onnx --macs 0.01 {DATA}", "as few tokens as can be"),
         ("nothing.onnx", "nothing.onnx"),
     ],
