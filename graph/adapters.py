@@ -18,8 +18,7 @@ from graph.channels import Channels
 from graph.counts import node_macs
 from graph.planes import Axis, Choice
 from graph.program import Program, key
-from graph.reads import name_of
-from graph.trace import JOINS, Trace, Use
+from graph.trace import JOINS, Trace, Use, name_of
 from graph.values import Mask, Values
 
 # Multiply-accumulates that take as long as one element through an adapter, on ONNX Runtime's CPU: with Gathers
@@ -101,10 +100,9 @@ def _differs(choice: Choice, adapter: Adapter) -> bool:
 
 def _work(program: Program, trace: Trace, choice: Choice, channels: Channels, axis: Axis, *, summed: bool) -> float:
     """Multiply-accumulates per channel of everything that sums over (or else produces) the channels of ``axis``."""
-    sums = {end for read in trace.reads for end in (read.left, read.right)}
     total = 0.0
     for site, place in channels.families[channels.family[axis]]:
-        if not isinstance(site, tuple) or site in trace.ids or ((site, place) in sums) != summed:
+        if not isinstance(site, tuple) or site in trace.ids or ((site, place) in trace.summed) != summed:
             continue
         shape = program.shapes[name_of(program, site)]
         times = node_macs(program, program.nodes[site[0]]) / max(int(np.prod(shape)), 1)

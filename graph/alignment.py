@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from graph.channels import Channels
 from graph.planes import Axis, Choice
 from graph.program import Program
-from graph.reads import name_of
-from graph.trace import Trace
+from graph.trace import Trace, name_of
 
 
 def give_back(program: Program, trace: Trace, choice: Choice, multiple: int) -> bool:
@@ -44,9 +43,8 @@ def give_back(program: Program, trace: Trace, choice: Choice, multiple: int) -> 
 
 def _widths(trace: Trace, choice: Choice) -> Iterator[Axis]:
     """The axes of weights that make channels, in sums of products."""
-    summed = {end for read in trace.reads for end in (read.left, read.right)}
     weights = (axis for axis in choice.planes if axis[0] not in trace.ids and len(trace.shapes[axis[0]]) > 1)
-    return (axis for axis in weights if axis not in summed)
+    return (axis for axis in weights if axis not in trace.summed)
 
 
 def _prices(program: Program, trace: Trace, choice: Choice, channels: Channels) -> NDArray[np.float64]:

@@ -7,9 +7,12 @@ weights of the others are added to the carrier's, scaled by the ratio of the con
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from graph.channels import Channels
+import numpy as np
+from numpy.typing import NDArray
+
+from graph.channels import Channels, Labels
 from graph.planes import Choice
 from graph.program import Program
 from graph.reads import Check
@@ -31,9 +34,7 @@ def appoint(program: Program, trace: Trace, choice: Choice, checks: list[Check])
         needy.setdefault(channels.family[check.axis], []).append((check, able))
     for family in needy.values():
         while family:
-            labels = [channels.labels[check.axis][able] for check, able in family]
-            candidates, votes = np.unique(np.concatenate([np.unique(each) for each in labels]), return_counts=True)
-            chosen = candidates[votes.argmax()]
+            chosen = _best([(channels.labels[check.axis][able], check.values[able]) for check, able in family])
             rest = []
             for check, able in family:
                 places = np.flatnonzero((channels.labels[check.axis] == chosen) & able)
@@ -43,6 +44,20 @@ def appoint(program: Program, trace: Trace, choice: Choice, checks: list[Check])
                     rest.append((check, able))
             family = rest
     return True
+
+
+def _best(constants: Sequence[tuple[Labels, NDArray[np.float64]]]) -> int:
+    """The channel that most readers can use, and of those the largest, since a small one would be scaled up.
+
+    Args:
+        constants: per reader, channels and their values there.
+    """
+    votes: dict[int, list[float]] = {}
+    for labels, values in constants:
+        share = np.abs(values) / np.abs(values).max()
+        for label in np.unique(labels).tolist():
+            votes.setdefault(label, []).append(float(share[labels == label].max()))
+    return max(votes, key=lambda label: (len(votes[label]), min(votes[label])))
 
 
 def _able(check: Check, choice: Choice) -> Mask:

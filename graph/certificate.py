@@ -15,8 +15,7 @@ from graph.channels import Channels, Labels
 from graph.counts import Size
 from graph.planes import Axis, Choice
 from graph.program import Program, label
-from graph.reads import name_of
-from graph.trace import Site, Trace, Use
+from graph.trace import Site, Trace, Use, name_of
 from graph.values import Values
 
 SCHEMA = 1

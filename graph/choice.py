@@ -25,8 +25,8 @@ from graph.carriers import appoint
 from graph.liveness import Liveness
 from graph.planes import Choice, Plane
 from graph.program import Program, label
-from graph.reads import check, name_of
-from graph.trace import Ids, Link, Site, Trace
+from graph.reads import check
+from graph.trace import Ids, Link, Site, Trace, name_of
 from graph.values import Values
 
 ALIGNMENTS = 3  # passes of `give_back`

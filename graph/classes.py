@@ -21,9 +21,8 @@ from graph.evaluate import Array
 from graph.planes import Axis, Choice
 from graph.program import Program, key
 from graph.quantised import parts, quantised
-from graph.reads import name_of
 from graph.shrink import Analysis
-from graph.trace import Groups, Site, Trace, Use
+from graph.trace import Groups, Site, Trace, Use, name_of
 from graph.values import Mask
 from graph.write import names_taken, write_constants
 
@@ -205,13 +204,12 @@ def _overlapping(trace: Trace, site: Site) -> list[int]:
 
 def _making(program: Program, trace: Trace, choice: Choice) -> list[tuple[Use, int, Axis]]:
     """Axes of constants that make channels, with the plane that has these channels."""
-    summed = {end for read in trace.reads for end in (read.left, read.right)}
     found: list[tuple[Use, int, Axis]] = [
         (site, axis, (site, axis))
         for site, axis in choice.planes
         if isinstance(site, tuple)
         and site not in trace.edges
-        and (site, axis) not in summed
+        and (site, axis) not in trace.summed
         and site[1] not in STATISTICS.get(key(program.nodes[site[0]]), ())
         and program.constants[name_of(program, site)].dtype.kind not in "iub"  # places, not values
     ]

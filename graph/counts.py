@@ -16,7 +16,7 @@ from graph.nodes import everywhere, key
 from graph.program import Program
 from graph.rules import signature
 
-SUMS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
+SUMS = {"Attention", "Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
 FLOATS = {number for name, number in TensorProto.DataType.items() if "FLOAT" in name or name == "DOUBLE"}
 
 
@@ -91,6 +91,8 @@ def node_macs(program: Program, node: NodeProto) -> int:
         return 0
     data, weight = (shape for shape in operands if shape is not None)
     match key(node):
+        case "Attention":  # queries with keys, and weights with values
+            return (prod(data) + prod(out)) * weight[-2]
         case "Conv":  # every output element sums over one filter
             return prod(out) * prod(weight[1:])
         case "ConvTranspose":  # every input element is spread over one filter

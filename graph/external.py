@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 
-from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor, set_external_data
 
 from graph.copies import CONTENTS, skeleton
 from graph.errors import ModelError
-from graph.nodes import everywhere
+from graph.nodes import bodies
 
 SMALL = 1024  # bytes; what is not larger stays in the model
 ALIGNMENT = 4096  # of offsets, so that whoever reads the model may map the file
 
 
-def tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """Every stored tensor: initializers and attributes, also of the graphs inside nodes."""
-    for each in everywhere(graph):
-        yield from each.initializer
-        for sparse in each.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        for node in each.node:
-            for entry in node.attribute:
-                yield from [entry.t] if entry.HasField("t") else entry.tensors
+def tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Every stored tensor, the outermost initializers first: also those of attributes, inner graphs and functions."""
+    yield from _of_graph(model.graph)
+    for function in model.functions:
+        yield from _of_nodes(function.node)
+
+
+def _of_graph(graph: GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
+        for entry in node.attribute:
+            yield from [entry.t] if entry.HasField("t") else entry.tensors
+        for _, body in bodies(node):
+            yield from _of_graph(body)
 
 
 def load_external(tensor: TensorProto, model: Path) -> None:
@@ -62,7 +73,7 @@ def write_apart(model: ModelProto, path: Path) -> None:
     contents, moved = hashlib.sha256(), []
     data = path.with_name("data")
     with data.open("wb") as file:
-        for place, tensor in enumerate(tensors(light.graph)):
+        for place, tensor in enumerate(tensors(light)):
             source = originals[place] if place < len(originals) else tensor
             if size_of(source) > SMALL and source.data_type != TensorProto.STRING:
                 content = _raw(source)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from graph.classes import Classes, Offer
 from graph.counts import Size, macs, size
 from graph.program import Shape
-from graph.reads import name_of
+from graph.trace import name_of
 from graph.values import Mask
 
 

@@ -6,7 +6,7 @@ a time: every row of a batch may have a mask of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 from graph.classes import Classes
 from graph.masks import Place, has_rows, places
 from graph.nodes import captured
+from graph.order import behind
 from graph.program import Program
 from graph.values import Mask
 
@@ -50,7 +51,7 @@ class Halves:
         """From inputs to the boundary; None if that is made of inputs alone."""
         program = self.program
         wanted = [name for name in self.boundary if name not in program.inputs]
-        nodes = [program.nodes[index] for index in _behind(program, wanted)]
+        nodes = behind(program.nodes, wanted)
         read = {name for node in nodes for name in [*node.input, *captured(node)]}
         inputs = [value for value in program.graph.input if value.name in program.inputs and value.name in read]
         return _model(program, nodes, inputs, [ValueInfoProto(name=name) for name in wanted]) if wanted else None
@@ -76,9 +77,10 @@ class Halves:
     def _declared(self, name: str, dtype: np.dtype[Any]) -> ValueInfoProto:
         if name not in self.program.shapes:
             return _value(name, dtype, None)
+        any_size = any(axis for each in self.program.inputs for axis in self.program.dynamic.get(each, {}))
         open_axes = self.program.dynamic.get(name, {})
-        shape = enumerate(self.program.shapes[name])
-        return _value(name, dtype, [None if axis in open_axes else size for axis, size in shape])
+        shape = enumerate(self.program.shapes[name])  # found at sizes so small that some do not seem to depend on them
+        return _value(name, dtype, [None if any_size or axis in open_axes else size for axis, size in shape])
 
 
 def halve(classes: Classes, members: Mask) -> Halves | None:
@@ -159,25 +161,13 @@ def _times(place: Place) -> NodeProto:
     return helper.make_node("Mul", [place.tensor, place.name], [place.masked])
 
 
-def _behind(program: Program, names: Iterable[str]) -> list[int]:
-    """The nodes that compute ``names``, in order."""
-    found: set[int] = set()
-    left = list(names)
-    while left:
-        index = program.makers.get(left.pop())
-        if index is not None and index not in found:
-            found.add(index)
-            left += [*program.nodes[index].input, *captured(program.nodes[index])]
-    return sorted(found)
-
-
 def _model(
     program: Program, nodes: Sequence[NodeProto], inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]
 ) -> ModelProto:
     """``nodes`` with the constants that they read."""
     made = {name for node in nodes for name in node.output}
     read = {name for node in nodes for name in [*node.input, *captured(node)]} - made
-    constants = [program.nodes[index] for index in _behind(program, read & program.constants.keys())]
+    constants = behind(program.nodes, read & program.constants.keys())
     read |= {name for node in constants for name in [*node.input, *captured(node)]}
     old = program.graph
     graph = GraphProto(name=old.name, node=[*constants, *nodes], input=inputs, output=outputs)

@@ -19,11 +19,10 @@ from graph.counts import Size, parameters, size, stored
 from graph.nodes import bodies
 from graph.planes import Axis, Cause
 from graph.program import Program, label
-from graph.reads import name_of
 from graph.rules import signature
 from graph.shrink import Analysis
 from graph.signature import OPAQUE
-from graph.trace import Use
+from graph.trace import Use, name_of
 
 
 @dataclass
@@ -106,7 +105,6 @@ class _Ledger:
         for maker in self.found.makers:
             for number in np.unique(self.found.family[maker.classes[maker.classes >= 0]]):
                 self.families[number].tensors.append(f"{name_of(self.program, maker.use)}[{maker.axis}]")
-        self.summed = {end for read in self.trace.reads for end in (read.left, read.right)}
         channels = Channels(self.trace, self.choice.planes, through_edges=True, units=True)
         self.labels, self.causes = channels.labels, np.zeros(channels.count, np.int32)
         for groups in self.trace.groups:  # which hold outputs that no row of a weight makes
@@ -157,7 +155,7 @@ class _Ledger:
             out = self.trace.follows[use]
             lead = len(self.program.shapes[out]) - len(shape)
             axes = [(out, axis + lead) for axis, size in enumerate(shape) if size > 1]
-        return [axis for axis in axes if axis in self.found.planes and axis not in self.summed]
+        return [axis for axis in axes if axis in self.found.planes and axis not in self.trace.summed]
 
     def blocker(self, use: Use | None) -> Cause:
         """Why a constant makes no channels that could go one by one."""

@@ -51,7 +51,7 @@ def load(path: str | Path) -> onnx.ModelProto:
         ) from error
     if not model.ir_version or not model.opset_import or not model.HasField("graph"):
         raise ModelError(f"{path} is not an ONNX model: it has no graph, IR version or opset; export it again")
-    for tensor in tensors(model.graph):
+    for tensor in tensors(model):
         if uses_external_data(tensor):
             load_external(tensor, path)
     return model
@@ -67,7 +67,7 @@ def save(model: onnx.ModelProto, path: str | Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            if sum(map(size_of, tensors(model.graph))) < PROTOBUF_LIMIT:
+            if sum(map(size_of, tensors(model))) < PROTOBUF_LIMIT:
                 with Path(folder, path.name).open("wb") as whole:
                     whole.writelines(pieces(model))
             else:
@@ -93,5 +93,5 @@ def digest(model: onnx.ModelProto) -> str:
 def files(path: Path) -> list[Path]:
     """The file of a model and those of its external data."""
     model = onnx.load(path, load_external_data=False)
-    names = {ExternalDataInfo(tensor).location for tensor in tensors(model.graph) if uses_external_data(tensor)}
+    names = {ExternalDataInfo(tensor).location for tensor in tensors(model) if uses_external_data(tensor)}
     return [path, *(path.parent / name for name in sorted(names))]

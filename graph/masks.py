@@ -18,10 +18,9 @@ from onnx import NodeProto
 from graph.classes import ADDED, Classes, Maker, Offer
 from graph.evaluate import Array, CannotEvaluate
 from graph.program import Program, key
-from graph.reads import name_of
 from graph.rules import elementwise, signature
 from graph.signature import OPAQUE
-from graph.trace import Use
+from graph.trace import Use, name_of
 from graph.values import Mask
 from graph.write import names_taken, unused
 

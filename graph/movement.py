@@ -14,6 +14,7 @@ from onnx import NodeProto
 
 from graph.errors import ModelError
 from graph.evaluate import Array, CannotEvaluate
+from graph.padding import pad
 from graph.program import Program, Shape, attributes, key, label
 
 RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
@@ -41,11 +42,11 @@ def move(program: Program, node: NodeProto, data: Sequence[Array], fill: Array) 
         case "Expand":
             outputs = [data[0].reshape((1,) * (len(out_shapes[0]) - data[0].ndim) + data[0].shape)]
         case "Dropout":
-            if len(node.input) > 2 and node.input[2] and program.known(node.input[2]) != np.False_:
+            if trains(program, node):
                 raise CannotEvaluate("Dropout: in training")
             outputs = [data[0]] * len(out_shapes)
         case "Pad":
-            outputs = [_pad(program, node, data[0], shapes[0], fill)]
+            outputs = [pad(program, node, data[0], shapes[0], fill)]
         case "DepthToSpace" | "SpaceToDepth":
             outputs = [_blocks(node, data[0], shapes[0], out_shapes[0])]
         case _:
@@ -91,6 +92,8 @@ def reshape(array: Array, before: Shape, after: Shape) -> Array:
 
 def factors(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
     """Split the axes of two shapes of equal size into the finest groups of equal product."""
+    if 0 in before:  # every product is the same
+        return [(list(range(len(before))), list(range(len(after))))]
     groups = []
     i = j = 0
     while i < len(before) or j < len(after):
@@ -158,6 +161,17 @@ def touched(program: Program, node: NodeProto) -> set[int]:
             return set(range(rank))
 
 
+def trains(program: Program, node: NodeProto) -> bool:
+    """Whether a Dropout may drop anything."""
+    return len(node.input) > 2 and bool(node.input[2]) and program.known(node.input[2]) != np.False_
+
+
+def cut_elsewhere(program: Program, node: NodeProto) -> set[int]:
+    """Axes along which a Slice, Split or Pad may cut at other places for another input than the probe."""
+    cuts = key(node) in ("Slice", "Split", "Pad") and not all(map(program.is_fixed, filter(None, node.input[1:])))
+    return touched(program, node) if cuts else set()
+
+
 def slice_steps(program: Program, node: NodeProto) -> Array:
     """Steps of a Slice, 1 where it names none; 0 stands for a step that is computed."""
     if len(node.input) < 5 or not node.input[4]:
@@ -177,56 +191,6 @@ def _align(arrays: list[Array], touched: set[int]) -> list[Array]:
         np.broadcast_to(array, [array.shape[axis] if axis in touched else wide[axis] for axis in range(rank)])
         for array in arrays
     ]
-
-
-def paddings(program: Program, node: NodeProto) -> list[tuple[int, int]]:
-    """Elements that Pad adds before and after each axis (negative ones crop).
-
-    Raises:
-        CannotEvaluate: they are computed from the input.
-    """
-    rank = len(program.shapes[node.input[0]])
-    attribute = attributes(node)
-    if "pads" in attribute or "paddings" in attribute:
-        pads = list(attribute["pads"] if "pads" in attribute else attribute["paddings"])
-    else:
-        known = program.known(node.input[1])
-        if known is None:
-            raise CannotEvaluate("Pad: its widths are computed from the input")
-        pads = [int(width) for width in known.ravel()]
-    axes = list(range(rank))
-    if len(node.input) > 3 and node.input[3]:
-        chosen = program.known(node.input[3])
-        if chosen is None:
-            raise CannotEvaluate("Pad: its axes are computed from the input")
-        axes = [int(axis) % rank for axis in chosen.ravel()]
-    widths = [(0, 0)] * rank
-    for place, axis in enumerate(axes):
-        widths[axis] = (pads[place], pads[place + len(axes)])
-    return widths
-
-
-def _pad(program: Program, node: NodeProto, array: Array, shape: Shape, fill: Array) -> Array:
-    """Padding of the axes that vary; along the others the padded elements count as their row's."""
-    constant = attributes(node).get("mode", b"constant") == b"constant"
-    for axis, (before, after) in enumerate(paddings(program, node)):
-        if (array.shape[axis] == 1 and shape[axis] != 1) or not (before or after):
-            continue
-        if not constant:  # a copy of channels, of which some may leave and some stay
-            raise CannotEvaluate("Pad: with copies of channels")
-        array = np.broadcast_to(array, [shape[a] if a == axis else n for a, n in enumerate(array.shape)])
-        keep = array.take(range(max(-before, 0), array.shape[axis] - max(-after, 0)), axis)
-        blocks = [_filled(keep, axis, before, fill, 0), keep, _filled(keep, axis, after, fill, before)]
-        array = np.concatenate([block for block in blocks if block.shape[axis]], axis)
-    return array
-
-
-def _filled(like: Array, axis: int, count: int, fill: Array, offset: int) -> Array:
-    shape = [max(count, 0) if a == axis else n for a, n in enumerate(like.shape)]
-    if fill.ndim == 0:
-        return np.full(shape, fill, like.dtype)
-    block = fill.ravel()[offset : offset + shape[axis]]
-    return np.broadcast_to(block.reshape([-1 if a == axis else 1 for a in range(like.ndim)]), shape)
 
 
 def _blocks(node: NodeProto, array: Array, before: Shape, after: Shape) -> Array:

@@ -33,12 +33,18 @@ def ordered(graph: GraphProto, outer: Iterable[str] = ()) -> list[NodeProto]:
     absent = next((value.name for value in graph.output if value.name not in known), None)
     if absent is not None:
         raise ModelError(f"graph output '{absent}' is computed by no node")
-    wanted = {value.name for value in graph.output}
+    nodes = [graph.node[index] for index in _sorted(graph, makers, reads)]
+    return behind(nodes, [value.name for value in graph.output])
+
+
+def behind(nodes: Sequence[NodeProto], names: Iterable[str]) -> list[NodeProto]:
+    """Those of ``nodes``, producers before consumers, that ``names`` depend on."""
+    wanted = set(names)
     alive: list[NodeProto] = []
-    for index in reversed(_sorted(graph, makers, reads)):
-        if not wanted.isdisjoint(graph.node[index].output):
-            wanted.update(reads[index])
-            alive.append(graph.node[index])
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(filter(None, node.output)):
+            wanted.update([*node.input, *captured(node)])
+            alive.append(node)
     return alive[::-1]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from onnx import NodeProto
 
 from graph.evaluate import Array
-from graph.movement import paddings
+from graph.padding import paddings
 from graph.program import Program, Shape, attributes
 from graph.values import Mask
 
@@ -83,6 +83,18 @@ def _reshape(context: Context) -> Patch:
         if size != -1 and not same and count != context.out_shape[axis]:
             new[axis] = count
     return Patch(inputs={1: new})
+
+
+@patch("Squeeze")
+def _squeeze(context: Context) -> Patch:
+    """Without axes it takes all of size 1, which must not be one that has a single channel left."""
+    before, sizes = context.shape, [int(context.kept(0, axis).sum()) for axis in range(len(context.shape))]
+    if "axes" in attributes(context.node) or any(context.node.input[1:]) or sizes.count(1) == before.count(1):
+        return Patch()
+    axes = [axis for axis, size in enumerate(before) if size == 1]
+    if context.program.opset < 13:
+        return Patch(attributes={"axes": axes})
+    return Patch(inputs={1: np.array(axes, np.int64)})
 
 
 @patch("Expand")

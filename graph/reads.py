@@ -12,7 +12,7 @@ from graph.planes import Axis, Choice, Plane
 from graph.program import Program, label
 from graph.rules import signature
 from graph.signature import Signature
-from graph.trace import Read, Site, Trace
+from graph.trace import Read, Site, Trace, name_of
 from graph.values import Mask, Values
 from graph.weights import weight
 
@@ -82,7 +82,7 @@ class Check:
 def check(read: Read, program: Program, trace: Trace, values: Values, choice: Choice) -> Check:
     """The condition under which an index may leave the sum of ``read``."""
     node = program.nodes[read.node]
-    data = read.left if read.left[0] in trace.ids else read.right
+    data = trace.data(read)
     size = choice.planes[data].gone.size
     zero, constant = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     constants = np.zeros(size)
@@ -129,11 +129,6 @@ def _used(program: Program, values: Values, choice: Choice, axis: Axis, found: S
     ordered = tuple(sorted([summed, *others]))
     used = np.moveaxis(values.nonzero(name, ordered), ordered.index(summed), 0)
     return used[None], [(site, a) for a in others]
-
-
-def name_of(program: Program, site: Site) -> str:
-    """The tensor behind a site."""
-    return site if isinstance(site, str) else program.nodes[site[0]].input[site[1]]
 
 
 def _finite(program: Program, values: Values, site: Site) -> bool:

@@ -18,7 +18,8 @@ from graph.nodes import key, label
 Shape = tuple[int, ...]
 
 INTEGERS = {TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL}
-KEEPING = {"GroupNormalization", "MeanVarianceNormalization"}  # onnx does not infer that they keep their input's shape
+#: They keep their input's shape, which onnx does not infer; before opset 21 it refuses the first one altogether.
+KEEPING = {"GroupNormalization", "MeanVarianceNormalization"}
 SMALL = 4096  # integer tensors up to this size may be shapes or indices, so their value is followed
 SCALES = 16  # other tensors up to this size may be the scales of a Resize
 
@@ -110,6 +111,8 @@ def infer(
     domain = "" if node.domain == "ai.onnx" else node.domain
     if not all(name in sizes.types for name in names) or not defs.has(node.op_type, version, domain):
         return {}
+    if key(node) in KEEPING:
+        return {node.output[0]: sizes.types[names[0]]}
     try:
         found: Mapping[str, TypeProto] = infer_node_outputs(
             defs.get_schema(node.op_type, version, domain),
@@ -122,8 +125,6 @@ def infer(
     except (InferenceError, ValidationError) as error:
         reason = str(error).strip().splitlines()[0].removeprefix("[ShapeInferenceError] ")
         raise ModelError(f"node {label(node)} has inconsistent shapes: {reason}") from error
-    if key(node) in KEEPING:
-        return {node.output[0]: sizes.types[names[0]]}
     if key(node) == "Reshape":
         before, after = sizes.shapes.get(names[0]), shape_of(found[node.output[0]])
         if before is not None and after is not None and prod(before) != prod(after):

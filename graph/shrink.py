@@ -14,7 +14,8 @@ from graph.copies import complete, skeleton
 from graph.counts import size
 from graph.nodes import bodies
 from graph.planes import Choice
-from graph.program import Program, read
+from graph.program import Program
+from graph.reader import read
 from graph.surgery import operate
 from graph.trace import Trace
 from graph.tracer import trace

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from graph.program import Program, Shape, label
-from graph.trace import Freeze, Ids, Site, Trace
+from graph.trace import Freeze, Ids, Site, Trace, name_of
 
 #: Elements of a tensor that have ids of their own. Scores of attention with a bias per position would have millions.
 GRID = 2**18
@@ -52,19 +52,17 @@ class Sites:
         return self.stuck.get(ids.item()) if ids is not None and ids.size == 1 else None
 
     def put(self, site: Site, ids: Ids) -> None:
-        """Give ``site`` its ids."""
-        self.trace.ids[site] = ids
+        """Give ``site`` its ids. An empty axis has one, that nothing but an empty tensor has."""
+        self.trace.ids[site] = ids if ids.size else self.fresh(tuple(max(size, 1) for size in ids.shape))
         self.trace.shapes[site] = self.shape(site)
 
     def shape(self, site: Site) -> Shape:
         """The full shape of ``site``."""
-        name = site if isinstance(site, str) else self.program.nodes[site[0]].input[site[1]]
-        return self.program.shapes[name]
+        return self.program.shapes[name_of(self.program, site)]
 
     def site(self, index: int, slot: int) -> Site:
-        """The operand in ``slot`` of node ``index``: an activation, or this use of one or of a constant."""
-        name = self.program.nodes[index].input[slot]
-        return (index, slot) if (index, slot) in self.trace.ids or name not in self.trace.ids else name
+        """The operand in ``slot`` of node ``index``."""
+        return self.trace.operand(self.program, index, slot)
 
     def freeze(self, index: int | None, site: Site, axis: int | None, why: str) -> None:
         """Nothing may go along ``axis`` of ``site``, if it has ids, since node ``index`` reads it."""

@@ -17,8 +17,8 @@ from onnx import NodeProto
 from graph.evaluate import CannotEvaluate
 from graph.movement import data_inputs
 from graph.program import Program, attributes, captured, key
+from graph.reader import SELECTIONS
 
-CARRIES = set("Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split())
 TARGETS = {"Reshape": 1, "Expand": 1, "Resize": 3, "ConstantOfShape": 0}  #: ops that a shape is an input of, and which
 
 UNKNOWN = -1
@@ -90,7 +90,7 @@ class Sizes:
 
     def _carry(self, index: int, node: NodeProto) -> int:
         """Move the sources like the sizes; how many inputs were moved."""
-        names = data_inputs(node) if key(node) in CARRIES else []
+        names = data_inputs(node) if key(node) in SELECTIONS else []
         if not any(name in self.numbers for name in names) or any(name not in self.program.shapes for name in names):
             return 0
         arrays = []

@@ -6,30 +6,23 @@ The model is edited in place as a protobuf, so names, metadata, doc strings, ops
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, helper
 
+from graph.absorb import VECTOR_BIAS, Absorbed, absorb
 from graph.adapt import adapt
 from graph.evaluate import Array
 from graph.patches import PATCHES, Context
-from graph.planes import Axis, Choice
-from graph.program import Program, Shape, attributes, key
+from graph.planes import Choice
+from graph.program import Program, key
 from graph.quantised import parts
-from graph.reads import name_of
-from graph.rules import signature
 from graph.tidy import keep, tidy
-from graph.trace import Groups, Read, Site, Trace, Use
+from graph.trace import Groups, Site, Trace, Use, name_of
 from graph.values import Mask, Values
-from graph.weights import Weight, weight
 from graph.write import write_constants
-
-Constants = NDArray[np.float64]  #: per input channel, 0 where it is not constant
-
-VECTOR_BIAS = {"Conv", "ConvTranspose"}
 
 
 @dataclass
@@ -37,22 +30,21 @@ class Surgery:
     """All edits of one model, collected first and applied at the end.
 
     Attributes:
-        constants: new value per use of a constant (node, input slot).
-        absorbed: names of the constants that took up the value of a removed channel, by the node that reads it.
-        unscaled: Gemm nodes whose new bias counts once, whatever beta was.
+        absorbed: what removed constants left behind; to its new values all others are added.
     """
 
     program: Program
     trace: Trace
     choice: Choice
-    values: Values
-    constants: dict[tuple[int, int], Array] = field(default_factory=dict)
-    absorbed: dict[int, str] = field(default_factory=dict)
-    unscaled: set[int] = field(default_factory=set)
+    absorbed: Absorbed
+
+    @property
+    def constants(self) -> dict[Use, Array]:
+        """New value per use of a constant (node, input slot)."""
+        return self.absorbed.constants
 
     def operate(self, graph: GraphProto, taken: set[str]) -> None:
         """Take the channels that go out of ``graph``, a copy of the program's; ``taken`` are names in use anywhere."""
-        self.absorb()
         self.slice_constants()
         edited = self.program.matching(graph)
         for index, node in enumerate(edited):
@@ -65,9 +57,8 @@ class Surgery:
     # -- what stays
 
     def site(self, index: int, slot: int) -> Site:
-        """The operand in ``slot`` of node ``index``, as `trace` calls it."""
-        name = self.program.nodes[index].input[slot]
-        return (index, slot) if (index, slot) in self.trace.ids or name not in self.trace.ids else name
+        """The operand in ``slot`` of node ``index``."""
+        return self.trace.operand(self.program, index, slot)
 
     def kept(self, site: Site, axis: int, size: int) -> Mask:
         """Which indices of an axis stay."""
@@ -76,85 +67,9 @@ class Surgery:
 
     # -- constants
 
-    def absorb(self) -> None:
-        """Put what removed constant channels contributed into the bias of their reader, or on its carriers."""
-        for read in self.trace.reads:
-            node, (site, axis) = self.program.nodes[read.node], self.data(read)
-            gone = self.choice.gone(site, axis)
-            found = signature(self.program, node) if gone is not None else None
-            matrix = weight(self.program, node, found) if found is not None else None
-            if gone is None or matrix is None:
-                continue
-            mask, value = self.values.along(self.name(site), axis)
-            value = np.where(mask, value, 0).astype(np.float64)
-            removed = np.where(gone, value, 0)
-            if not removed.any():
-                continue
-            if read.node in self.choice.carriers:
-                self.load_carriers(read.node, matrix, removed, value)
-                continue
-            total, unread = matrix.total(self.values, removed), self.choice.gone(node.output[0], matrix.made)
-            if unread is not None:
-                total[unread] = 0
-            if total.any():
-                self.add_bias(read.node, total, matrix.made)
-
-    def load_carriers(self, index: int, matrix: Weight, removed: Constants, value: Constants) -> None:
-        """Add the weights of removed constants to the one that stays for them, scaled by their values."""
-        array = self.program.constants[matrix.name].copy()
-        view = matrix.matrices(array)
-        removed, value = removed.reshape(matrix.groups, -1), value.reshape(matrix.groups, -1)
-        group, carrier = np.divmod(sorted(self.choice.carriers[index]), value.shape[1])
-        some = removed.any(0)
-        share = removed[group][:, some] / value[group, carrier][:, None]
-        weights = view[group][:, :, some]  # [groups that have a carrier, outputs, removed inputs, ...]
-        column = np.einsum("goi...,gi->go...", weights, share, dtype=np.float64)
-        view[group, :, carrier] = (view[group, :, carrier] + column).astype(array.dtype)
-        self.constants[index, matrix.slot] = array
-        self.absorbed[index] = f"{matrix.name}[{matrix.in_axis}]"
-
-    def data(self, read: Read) -> Axis:
-        """The summed axis of the activation (of the first one, if both operands are)."""
-        return read.left if read.left[0] in self.trace.ids else read.right
-
     def name(self, site: Site) -> str:
         """The tensor behind a site."""
         return name_of(self.program, site)
-
-    def add_bias(self, index: int, total: NDArray[np.float64], axis: int) -> None:
-        """Add ``total`` [channels of ``axis`` of the output] to the bias of a node, which may have none yet."""
-        node = self.program.nodes[index]
-        weight = next(name for name in node.input if name in self.program.constants)
-        present = len(node.input) > 2 and bool(node.input[2])
-        old: Array = self.program.constants[node.input[2]].astype(np.float64) if present else np.zeros(1)
-        if key(node) not in VECTOR_BIAS:  # broadcast against the output
-            total = total.reshape([-1] + [1] * (len(self.program.shapes[node.output[0]]) - 1 - axis))
-        behind = self.added_behind(node.output[0], total.shape) if key(node) == "MatMul" else None
-        if behind is not None:
-            added = self.program.constants[self.name(behind)]
-            self.constants[behind] = (added.astype(np.float64) + total).astype(added.dtype)
-            self.absorbed[index] = self.name(behind)
-            return
-        if key(node) == "Gemm":  # alpha A B + beta C: the new C counts once
-            old, total = attributes(node).get("beta", 1.0) * old, attributes(node).get("alpha", 1.0) * total
-            self.unscaled.add(index)
-        self.constants[index, 2] = (old + total).astype(self.program.constants[weight].dtype)
-        self.absorbed[index] = node.input[2] if present else f"{node.output[0]}_bias"
-
-    def added_behind(self, out: str, shape: Shape) -> Use | None:
-        """The constant that the only reader of ``out`` adds to it, if it has room for one of ``shape``."""
-        readers = self.program.consumers.get(out, [])
-        adds = len(readers) == 1 and key(self.program.nodes[readers[0]]) == "Add" and out not in self.program.outputs
-        if not adds:
-            return None
-        names = list(self.program.nodes[readers[0]].input)
-        use = readers[0], 1 - names.index(out)
-        name = names[use[1]]
-        if name not in self.program.constants or use in self.trace.stored:
-            return None
-        own = self.program.constants[name].shape
-        fits = len(own) >= len(shape) and np.broadcast_shapes(own, shape) == own
-        return use if fits else None
 
     def slice_constants(self) -> None:
         """Cut out of every use of a constant what its node no longer sees."""
@@ -168,7 +83,7 @@ class Surgery:
                 gone = self.choice.gone(out, axis + rank - len(shape))
                 if gone is not None and size > 1:
                     cuts.setdefault(use, {})[axis] = ~gone
-        for index in self.absorbed:  # a new bias has the output's full size
+        for index in self.absorbed.names:  # a new bias has the output's full size
             if (index, 2) in self.constants:
                 cuts[index, 2] = self.bias_cuts(index)
         for use, axes in cuts.items():
@@ -214,7 +129,7 @@ class Surgery:
 
     def patch(self, index: int, node: NodeProto) -> None:
         """Rewrite the sizes, bounds and indices that a node carries itself."""
-        if index in self.unscaled:
+        if index in self.absorbed.unscaled:
             set_attribute(node, "beta", None)
         if key(node) not in PATCHES or not self.touches(index):
             return
@@ -274,9 +189,9 @@ def operate(
         graph: to be edited.
         taken: names in use anywhere in the model, to which new ones are added.
     """
-    surgery = Surgery(program, trace, choice, values)
-    surgery.operate(graph, taken)
-    return surgery.absorbed
+    absorbed = absorb(program, trace, choice, values)
+    Surgery(program, trace, choice, absorbed).operate(graph, taken)
+    return absorbed.names
 
 
 def set_attribute(node: NodeProto, name: str, value: Any) -> None:

@@ -7,11 +7,12 @@ groups and freezes speak of *hyperplanes*: all elements with one index along one
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graph.program import Shape
+from graph.program import Program, Shape
 from graph.quantised import Stored
 
 Ids = NDArray[np.int64]
@@ -24,6 +25,11 @@ Site = str | Use
 
 #: Ops to which a channel that one operand lacks is a zero.
 JOINS = {"Add", "Sum"}
+
+
+def name_of(program: Program, site: Site) -> str:
+    """The tensor behind a site."""
+    return site if isinstance(site, str) else program.nodes[site[0]].input[site[1]]
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,20 @@ class Trace:
     stored: dict[Use, list[Stored]] = field(default_factory=dict)
     sizes: dict[tuple[Use, int], tuple[Site, int]] = field(default_factory=dict)
     count: int = 0
+
+    @cached_property
+    def summed(self) -> set[tuple[Site, int]]:
+        """The axes that are summed over, once all is traced."""
+        return {end for read in self.reads for end in (read.left, read.right)}
+
+    def operand(self, program: Program, index: int, slot: int) -> Site:
+        """What node ``index`` reads in ``slot``: an activation, or this use of one or of a constant."""
+        name = program.nodes[index].input[slot]
+        return (index, slot) if (index, slot) in self.ids or name not in self.ids else name
+
+    def data(self, read: Read) -> tuple[Site, int]:
+        """The summed axis of the activation (of the first one, if both operands are)."""
+        return read.left if read.left[0] in self.ids else read.right
 
     def varying(self, site: Site) -> list[int]:
         """Axes of ``site`` along which its channels differ."""

@@ -16,16 +16,18 @@ from onnx import NodeProto
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from graph.errors import ModelError
+from graph.contracted import Contraction
 from graph.evaluate import CannotEvaluate
 from graph.holds import Holds
 from graph.movement import data_inputs, move, touched
 from graph.nodes import bodies
-from graph.program import Program, Shape, captured, key, label
+from graph.program import Program, Shape, captured, key
 from graph.rules import MOVEMENT, elementwise, executed, signature
-from graph.signature import OPAQUE, Signature
 from graph.sites import too_long
-from graph.trace import JOINS, Freeze, Groups, Ids, Link, Read, Site, Trace
+from graph.trace import JOINS, Ids, Link, Site, Trace
+
+#: An operand of an element-wise op, with its ids and its full shape at the output's rank.
+Operand = tuple[Site, Ids, Shape]
 
 
 def trace(program: Program) -> Trace:
@@ -85,7 +87,9 @@ class _Tracer(Holds):
                 return self.movement(index, node)
         found = signature(self.program, node) if known else None
         if found is not None:
-            self.contraction(index, node, found)
+            slots = enumerate(node.input[: len(found.operands)])
+            operands = [self.use(index, slot) if name else None for slot, name in slots]
+            Contraction(self, index, node, found).trace(operands)
             return self.adapt(index, node)
         inside = "enters a graph inside" if bodies(node) else "no rule"
         self.give_up(index, node, inside if known else "unknown shape")
@@ -144,24 +148,14 @@ class _Tracer(Holds):
                     self.trace.links.append(Link(index, ((out, axis), (site, axis))))
 
     def elementwise(self, index: int, node: NodeProto) -> None:
+        """Operands that are not broadcast have the channels of the output, and the others are read by them."""
         out = node.output[0]
         shape = self.program.shapes[out]
         rank = len(shape)
-        operands: list[tuple[Site, Ids, Shape]] = []
-        for slot, name in enumerate(node.input):
-            if not name:
-                continue
-            if name in self.trace.ids:
-                site = self.use(index, slot)
-                own = self.trace.ids[site]
-                lead = (1,) * (rank - own.ndim)
-                operands.append((site, own.reshape(lead + own.shape), lead + self.shape(name)))
-            else:
-                self.trace.follows[index, slot] = out
+        operands = self.operands(index, node)
         if not operands:  # constants of an unknown kind: nothing to remove
             return self.opaque(index, out, "no channels")
         extents = [max(ids.shape[axis] for _, ids, _ in operands) for axis in range(rank)]
-        # An operand of size 1 is *read by* the channels it is broadcast over; only the others are the same channels.
         broadcast = [any(size == 1 < extents[axis] for axis, size in enumerate(full)) for _, _, full in operands]
         peers = [ids for (_, ids, _), wide in zip(operands, broadcast, strict=True) if not wide]
         constant = self.constant_axes(index, node, operands, rank)
@@ -179,22 +173,39 @@ class _Tracer(Holds):
         else:
             ids = peers[0]
         self.put(out, ids)
-        for (site, own, full), wide in zip(operands, broadcast, strict=True):
+        for operand, wide in zip(operands, broadcast, strict=True):
             if wide or anew:
-                offset = rank - len(self.shape(site))
-                for axis in range(rank):
-                    if own.shape[axis] > 1 and axis in long:
-                        self.freeze(index, site, axis - offset, "mixed")
-                    elif own.shape[axis] > 1:
-                        self.trace.links.append(Link(index, ((out, axis), (site, axis - offset))))
-                    elif full[axis] > 1:  # it is all one there, and stays as long
-                        self.freeze(index, out, axis, "mixed")
-            elif own is not ids:
-                self.same.append((np.broadcast_to(own, ids.shape), ids))
+                self.spread(index, out, operand, long)
+            elif operand[1] is not ids:
+                self.same.append((np.broadcast_to(operand[1], ids.shape), ids))
 
-    def constant_axes(
-        self, index: int, node: NodeProto, operands: list[tuple[Site, Ids, Shape]], rank: int
-    ) -> list[bool]:
+    def operands(self, index: int, node: NodeProto) -> list[Operand]:
+        """The operands of an element-wise op that have channels; constants follow its output."""
+        rank = len(self.program.shapes[node.output[0]])
+        found: list[Operand] = []
+        for slot, name in enumerate(node.input):
+            if name in self.trace.ids:
+                site = self.use(index, slot)
+                own = self.trace.ids[site]
+                lead = (1,) * (rank - own.ndim)
+                found.append((site, own.reshape(lead + own.shape), lead + self.shape(name)))
+            elif name:
+                self.trace.follows[index, slot] = node.output[0]
+        return found
+
+    def spread(self, index: int, out: str, operand: Operand, long: set[int]) -> None:
+        """Tie an operand to an output that has ids of its own, axis by axis."""
+        site, own, full = operand
+        offset = own.ndim - len(self.shape(site))
+        for axis in range(own.ndim):
+            if own.shape[axis] > 1 and axis in long:
+                self.freeze(index, site, axis - offset, "mixed")
+            elif own.shape[axis] > 1:
+                self.trace.links.append(Link(index, ((out, axis), (site, axis - offset))))
+            elif full[axis] > 1:  # it is all one there, and stays as long
+                self.freeze(index, out, axis, "mixed")
+
+    def constant_axes(self, index: int, node: NodeProto, operands: list[Operand], rank: int) -> list[bool]:
         """Axes that only constants have: their channels are born here, all activations being broadcast along them."""
         born = [False] * rank
         for slot, name in enumerate(node.input):
@@ -204,74 +215,6 @@ class _Tracer(Holds):
                     if size > 1 and all(full[axis] == 1 for _, _, full in operands):
                         born[axis] = True
         return born
-
-    def contraction(self, index: int, node: NodeProto, found: Signature) -> None:
-        uses: dict[str, list[tuple[Site, int]]] = {}
-        summed: dict[str, list[tuple[Site, int]]] = {}
-        blocked: set[str] = set()
-        cause: Freeze | None = None
-        held: set[str] = {OPAQUE}  # letters of the operand that never goes
-        for name in node.input[len(found.operands) :]:
-            self.freeze(index, name, None, "no rule")
-        for slot, letters in enumerate(found.operands):
-            if slot >= len(node.input) or not node.input[slot]:
-                continue
-            site = self.use(index, slot)
-            shape = self.shape(site)
-            ids = self.trace.ids.get(site)
-            self.trace.shapes[site] = shape
-            if cause is None and self.cause(ids):
-                cause, held = self.cause(ids), held.union(letters)
-            for axis, letter in enumerate(letters):
-                if letter == OPAQUE:
-                    if ids is not None and ids.shape[axis] > 1:
-                        self.freeze(index, site, axis, "mixed")
-                        cause, held = cause or self.trace.freezes[-1], held.union(letters)
-                elif shape[axis] > 1:
-                    if ids is not None and ids.shape[axis] == 1:
-                        blocked.add(letter)
-                    (summed if letter in found.summed else uses).setdefault(letter, []).append((site, axis))
-        for letter in set().union(*found.outputs).difference(*found.operands):
-            uses[letter] = []  # as the output channels of a grouped transposed convolution are no axis of its weight
-        outputs = [name for name in node.output if name]
-        for name, letters in zip(outputs, found.outputs, strict=False):
-            free = [letter in uses and letter not in blocked for letter in letters]
-            blocked |= {letters[a] for a in too_long(np.where(free, self.program.shapes[name], 1).tolist())}
-        carried = {letter for letter in uses if letter not in blocked}
-        for name, letters in zip(outputs, found.outputs, strict=False):
-            shape = self.program.shapes[name]
-            self.put(
-                name,
-                self.fresh(
-                    tuple(size if letter in carried else 1 for size, letter in zip(shape, letters, strict=True))
-                ),
-            )
-            for axis, letter in enumerate(letters):
-                if letter in carried and shape[axis] > 1:
-                    uses[letter].append((name, axis))
-            if cause and held.issuperset(letters) and self.trace.ids[name].size == 1:
-                self.stick(name, cause)
-        for letter, axes in (uses | summed).items():
-            met = sorted({self.trace.shapes[site][axis] for site, axis in axes})
-            if len(met) > 1:  # onnx's inference does not look
-                raise ModelError(f"node {label(node)} has inconsistent shapes: {met} channels meet")
-            if letter in blocked:
-                for site, axis in axes:
-                    freeze = cause or self.freezing(index, site, axis, "mixed")
-                    self.trace.freezes.append(replace(freeze, site=site, axis=axis))
-            elif len(axes) > 1:
-                self.trace.links.append(Link(index, tuple(axes)))
-        if found.groups > 1:
-            data = self.site(index, 0), 1
-            self.trace.groups.append(Groups(index, found.groups, data, (node.output[0], 1)))
-            for axes in summed.values():
-                axes += [((index, 1), 1)] if len(axes) == 1 else []
-        for letter, axes in summed.items():
-            if letter not in blocked and len(axes) == 2:
-                self.trace.reads.append(Read(index, axes[0], axes[1]))
-            elif letter not in blocked:
-                for site, axis in axes:
-                    self.freeze(index, site, axis, "summed")
 
     # -- components
 

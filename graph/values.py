@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graph.evaluate import Array, CannotEvaluate
-from graph.movement import collapse, data_inputs, move, paddings, unsettled
+from graph.movement import collapse, cut_elsewhere, data_inputs, move, unsettled
+from graph.padding import paddings
 from graph.program import Program, Shape, attributes, key
 from graph.rules import elementwise, executed, signature
 from graph.signature import OPAQUE, Signature
@@ -68,10 +69,8 @@ class Values:
         """What is known of an activation or constant; ``None`` if nothing."""
         if name in self.known:
             return self.known[name]
-        if name in self.program.constants:
-            value = self.program.constants[name]
-            return Known(value, np.ones((1,) * value.ndim, np.bool_))
-        return None
+        value = self.program.constants.get(name)
+        return Known(value, np.ones((1,) * value.ndim, np.bool_)) if value is not None and value.size else None
 
     def along(self, name: str, axis: int) -> tuple[Mask, Array]:
         """`Known.along` at full length; nothing is known of a tensor that is absent."""
@@ -145,9 +144,11 @@ def propagate(program: Program) -> Values:
         if not all(name in program.shapes for name in [*node.input, *names] if name):
             continue
         for name, known in zip(names, _outputs(values, node), strict=False):
-            if known is not None and known.mask.ndim and name in program.dynamic:
+            if known is None or not known.value.size:
+                continue
+            if known.mask.ndim and name in program.dynamic:
                 known = known.over(tuple(unsettled(program, node, name, [known.mask, known.value])))
-            if known is not None and known.mask.any():
+            if known.mask.any():
                 values.known[name] = known
     return values
 
@@ -198,8 +199,12 @@ def _movement(values: Values, node: NodeProto) -> list[Known | None]:
     program = values.program
     names = data_inputs(node)
     operands = [values.of(name) for name in names]
+    loose = tuple(cut_elsewhere(program, node))
+    operands = [known.over(loose) if known and loose else known for known in operands]
     pads = key(node) == "Pad"  # what it writes is known, whatever it is written around
     fill = _fill(program, node) if pads else np.zeros(())
+    if pads and loose:  # a border of any width is no border only if it is the same inside
+        return [Known(known.value, known.mask & (known.value == fill)) for known in operands if known]
     dtype = next((known.value.dtype for known in operands if known), fill.dtype if pads else None)
     if dtype is None:
         return []

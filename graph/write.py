@@ -14,6 +14,8 @@ from graph.program import Program
 from graph.tidy import keep
 from graph.trace import Use
 
+BORN = {"Split": "split", "Squeeze": "axes"}  #: what a new last input is, where it is no bias
+
 
 def write_constants(
     program: Program, graph: GraphProto, nodes: Sequence[NodeProto], constants: Mapping[Use, Array], taken: set[str]
@@ -57,7 +59,8 @@ def write_constants(
         else:
             content = old, value.shape, value.tobytes()
             if not old or content not in written:
-                written[content] = new.name = unused(old or f"{node.output[0]}_bias", taken)
+                new.name = unused(old or f"{node.output[0]}_{BORN.get(key(node), 'bias')}", taken)
+                written[content] = new.name
                 graph.initializer.append(new)
             node.input[slot] = written[content]
             continue

@@ -10,7 +10,7 @@ from onnx import NodeProto
 
 from graph.errors import ModelError
 from graph.evaluate import Array, CannotEvaluate
-from graph.movement import collapse
+from graph.movement import collapse, trains
 from graph.patches import Context, Patch, patch
 from graph.program import Program, attributes, key, label
 from graph.rules import expand, shapes, signature_rule
@@ -132,7 +132,7 @@ def _mean(values: Values, node: NodeProto) -> Known | None:
     if key(node) != "MatMul" or known is None or rank < 2 or rank != len(program.shapes[left]):
         return None
     maker = program.nodes[program.makers[left]] if left in program.makers else None
-    while maker is not None and key(maker) in ("Cast", "Dropout", "Identity"):
+    while maker is not None and key(maker) in ("Cast", "Dropout", "Identity") and not trains(program, maker):
         maker = program.nodes[program.makers[maker.input[0]]] if maker.input[0] in program.makers else None
     if maker is None or key(maker) != "Softmax":
         return None

@@ -132,6 +132,29 @@ def positions(net: Network, source: Map) -> None:
 
 
 @block
+def padded_to_a_multiple(net: Network, source: Map) -> None:
+    """Zeros up to a multiple of 8 pixels, of which none are missing at 8 and at 64."""
+    size, eight = net.op("Shape", source.name, start=2), net.constant([8, 8])
+    missing = net.op("Mod", net.op("Sub", eight, net.op("Mod", size, eight)), eight)
+    padded = net.op("Pad", source.name, net.op("Concat", net.constant([0] * 6), missing, axis=0))
+    weight, rows = net.weight(4, source.channels, 3, 3)
+    found = net.op("Conv", padded, weight, *net.bias(rows), pads=[1] * 4)
+    net.new(net.op("Slice", found, net.constant([0, 0]), size, net.constant([2, 3])), 4, source.size)
+
+
+@block
+def row_at_a_place(net: Network, source: Map) -> None:
+    """The row of a table that the width of the image points to, through a layer of its own."""
+    table = net.constant(net.rng.standard_normal((129, 20)))
+    place = net.op("Shape", source.name, start=3)
+    end = net.op("Add", place, net.constant([1]))
+    row = net.op("Slice", table, place, end, net.constant([0]))
+    weight, _ = net.weight(20, source.channels, out=1, into=None)
+    gate = net.op("Reshape", net.op("MatMul", row, weight), net.constant([1, -1, 1, 1]))
+    net.new(net.op("Add", source.name, gate), source.channels, source.size)
+
+
+@block
 def three_dimensional(net: Network, source: Map) -> None:
     """A convolution in three dimensions over a map that has two."""
     weight, rows = net.weight(3, source.channels, 1, 3, 3)

@@ -23,7 +23,7 @@ from onnx import ModelProto
 
 import graph
 from graph.adapters import Select
-from graph.program import read
+from graph.reader import read
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 

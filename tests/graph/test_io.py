@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from models import Weights, build, feeds, run
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, helper, numpy_helper, parser
 
 import graph
 from graph import ModelError
@@ -146,6 +146,23 @@ def test_external_data_of_constant_nodes(tmp_path: Path) -> None:
     graph.save(graph.shrink(loaded)[0], tmp_path / "elsewhere" / "slim.onnx")
     slim = graph.load(tmp_path / "elsewhere" / "slim.onnx")
     assert abs(run(slim, feeds(slim))["y"] - inline).max() < 1e-5
+
+
+def test_external_data_of_functions(tmp_path: Path) -> None:
+    model = parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20, "my" : 1]> g (float[N,8] x) => (float[N,6] y) { y = my.layer(x) }
+        <domain: "my", opset_import: ["" : 20]> layer (x) => (y) { w = Constant() y = MatMul(x, w) }"""
+    )
+    weight = numpy_helper.from_array(Weights()(8, 6), "w")
+    model.functions[0].node[0].attribute.append(helper.make_attribute("value", weight))
+    expected = run(model, feeds(model))["y"]
+    path = tmp_path / "model.onnx"
+    onnx.save_model(
+        model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0, convert_attribute=True
+    )
+    slim, _ = graph.shrink(graph.load(path))
+    assert abs(run(slim, feeds(slim))["y"] - expected).max() < 1e-5
+    assert [file.name for file in files(path)] == ["model.onnx", "weights.bin"]
 
 
 def test_save_replaces_whole_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

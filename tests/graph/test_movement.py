@@ -12,8 +12,10 @@ from models import Array
 from onnx import NodeProto, defs, helper, numpy_helper
 
 from graph.evaluate import CannotEvaluate, evaluate
-from graph.movement import collapse, move, paddings, reshape, touched
-from graph.program import Program, read
+from graph.movement import collapse, move, reshape, touched
+from graph.padding import paddings
+from graph.program import Program
+from graph.reader import read
 
 OPSET = [helper.make_opsetid("", 20)]
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
@@ -210,6 +212,14 @@ def test_pad_that_crops(low: int, high: int, expected: list[int]) -> None:
     node = helper.make_node("Pad", ["x0", "pads"], ["y0"])
     model = program(node, [full], {"pads": np.array([0, low, 0, high])})
     np.testing.assert_array_equal(move(model, node, [collapse(full)], np.zeros((), np.int64))[0], [expected])
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(-1, 2, [2, 3, 7, 8]), (1, 1, [7, 1, 2, 3, 8])])
+def test_pad_with_channels_of_its_own(low: int, high: int, expected: list[int]) -> None:
+    full = np.array([[1, 2, 3]] * 2)
+    node = helper.make_node("Pad", ["x0", "pads"], ["y0"])
+    model = program(node, [full], {"pads": np.array([0, low, 0, high])})
+    np.testing.assert_array_equal(move(model, node, [collapse(full)], np.arange(7, 14))[0], [expected])
 
 
 def test_pad_on_chosen_axes() -> None:

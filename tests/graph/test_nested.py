@@ -14,7 +14,7 @@ from graph import ModelError
 from graph.classes import classes
 from graph.counts import macs
 from graph.nodes import bodies, everywhere
-from graph.program import read
+from graph.reader import read
 
 W = Weights()
 DEAD = (1, 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from models import Array, Weights, build, shrunk, widths
+from models import Array, Weights, assert_close, build, feeds, run, shrunk, widths
 from onnx import ModelProto
 
 import graph
@@ -76,3 +76,12 @@ def test_they_freeze(opset: int, op: str) -> None:
         op, opset, each=EACH, cube=np.ones((6, 6, 6), np.float32), half=np.array(0.5, np.float32), train=np.array(True)
     )
     assert widths(graph.shrink(model)[0])["w1"][0] == 6
+
+
+def test_a_group_norm_that_onnx_refuses() -> None:
+    """Runtimes do not: that of opset 18 to 20, with a scale per group."""
+    model = network("f = GroupNormalization<num_groups=3>(r, scale, shift)", 18, scale=EACH[:3], shift=EACH[3:])
+    slim, certificate = graph.shrink(model)
+    inputs = feeds(model)
+    assert_close(run(slim, inputs)["y"], run(model, inputs)["y"])
+    assert [frozen.op for frozen in certificate.frozen] == ["GroupNormalization:f"]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from models import Weights, build
 from onnx import defs
 
-from graph.program import read
+from graph.reader import read
 from graph.rules import ELEMENTWISE, MOVEMENT, SIGNATURES, signature
 from graph.signature import OPAQUE, parse
 

@@ -63,6 +63,18 @@ def test_dead_nodes_hold_nothing() -> None:
     assert ops(slim) == ["Conv", "Conv"]
 
 
+def test_dead_nodes_with_unnamed_outputs_hold_nothing() -> None:
+    """An input that is left out is no reader of an output that is left out."""
+    w = Weights()
+    model = build(
+        "(float[N,4,8] x) => (y) { a = MatMul(x, w1) , u = GRU<hidden_size = 3>(a, w3, w4) b = Clip(a, , high)"
+        " y = MatMul(b, w2) }",
+        w1=w(8, 6, zero=(1,), axis=1), w2=w(6, 5), w3=w(1, 9, 6), w4=w(1, 9, 3), high=np.array(1, np.float32),
+    )  # fmt: skip
+    slim, _ = shrunk(model)
+    assert ops(slim) == ["MatMul", "Clip", "MatMul"]
+
+
 def test_one_shared_zero_weight_cut_along_different_axes() -> None:
     w = Weights()
     model = build(
@@ -168,3 +180,34 @@ def test_a_shortcut_with_zero_channels_loses_them_where_the_branch_is_zero() -> 
     )  # fmt: skip
     slim, _ = shrunk(model)
     assert widths(slim)["w2"] == (6, 4, 3, 3) and widths(slim)["w3"] == (2, 6, 1, 1)
+
+
+@pytest.mark.parametrize("opset", [11, 20])
+def test_a_squeeze_without_axes_keeps_a_channel_that_is_alone(opset: int) -> None:
+    w = Weights()
+    model = build(
+        "(float[1,3,8,8] x) => (float[5] y) { a = Conv(x, w1) p = GlobalAveragePool(a) s = Squeeze(p)"
+        " y = MatMul(s, w2) }",
+        w1=w(6, 3, 1, 1, zero=slice(1, None)), w2=w(6, 5), opset=opset,
+    )  # fmt: skip
+    slim, _ = graph.shrink(model)
+    inputs = feeds(model)
+    assert_close(run(slim, inputs)["y"], run(model, inputs)["y"])
+    assert widths(slim)["w2"] == (1, 5)
+
+
+@pytest.mark.parametrize(("kind", "small", "large"), [("float", 1e-38, 3), ("float16", 2e-4, 100)])
+def test_the_largest_constant_is_the_carrier(kind: str, small: float, large: float) -> None:
+    """Weights that are scaled up by the ratio of two constants would leave the range of their type."""
+    w = Weights()
+    dtype = np.dtype(kind if kind == "float16" else "float32")
+    model = build(
+        f"({kind}[N,3,8,8] x) => (y) {{ a = Conv(x, w1, b1) y = Conv<{PAD}>(a, w2) }}",
+        w1=w(4, 3, 1, 1, zero=(0, 1, 2)).astype(dtype), b1=np.array([small, large, large, 1], dtype),
+        w2=w(4, 4, 3, 3).astype(dtype),
+    )  # fmt: skip
+    slim, _ = graph.shrink(model)
+    inputs = feeds(model)
+    found, expected = run(slim, inputs)["y"], run(model, inputs)["y"]
+    assert widths(slim)["w1"] == (2, 3, 1, 1)
+    assert np.abs(found - expected).max() < 2e-3 * np.abs(expected).max()

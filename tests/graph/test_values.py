@@ -16,7 +16,7 @@ from networks import network
 from onnx import ModelProto
 
 from graph.ops.contraction import absorbs_border
-from graph.program import read
+from graph.reader import read
 from graph.values import Known, Values, propagate
 
 
