@@ -14,7 +14,7 @@ from compress.cli.sessions import Provider, SessionPairs, pairs, settings
 from compress.errors import UserError
 
 if TYPE_CHECKING:
-    from compress.prune.pruning import Samples
+    from compress.prune.samples import Samples
     from runtime import Settings
 
 
@@ -48,7 +48,7 @@ def inspect(
     check_outputs(json_path, plot, source=model)
     import graph
     from compress import tables
-    from compress.prune.pruning import Samples
+    from compress.prune.samples import Samples
     from graph.inventory import inventory
 
     found = inventory(graph.analyse(graph.load(model)))

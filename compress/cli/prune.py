@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -24,6 +25,7 @@ from compress.errors import UserError
 from compress.registry import unknown
 
 NEAR = 0.03  # of the latency that was asked for
+FAR = 0.01  # from any other budget, from which on it is told
 
 CRITERION_HELP = (
     "Which channel classes matter least: random, l1, l2, geometric-median, bn-scale; with samples activation-mean, "
@@ -54,7 +56,7 @@ def prune(
     ] = None,
     align: Annotated[
         int | None,
-        typer.Option(min=1, help="Of every group a multiple of this stays; for --latency what is best here."),
+        typer.Option(min=1, help="Widths that lose anything end at multiples; for --latency those that are best here."),
     ] = None,
     scope: Annotated[str, typer.Option(help="global, or local: equal shares of all groups go.")] = "global",
     per: Annotated[str, typer.Option(help="class, params, macs or latency: what a score is divided by.")] = "class",
@@ -102,7 +104,9 @@ def prune(
     check_outputs(target, json_path, scores, source=source)
     from compress import tables
     from compress.progress import Silent, progress
-    from compress.prune.pruning import Options, Per, Samples, Scope, prune_file
+    from compress.prune.budgets import WHAT
+    from compress.prune.pruning import Options, Per, Scope, prune_file, scores_file
+    from compress.prune.samples import Samples
 
     for option, value, valid in (("--scope", scope, get_args(Scope)), ("--per", per, get_args(Per))):
         if value not in valid:
@@ -123,21 +127,34 @@ def prune(
         settings=settings(provider, session),
         seed=seed,
     )
-    result = prune_file(
-        source,
-        target,
-        criterion=criterion,
-        budget=budget,  # type: ignore[arg-type]  # one of the literals above
-        fraction=fraction,
-        options=options,
-        progress=Silent() if quiet else progress(),
-    )
-    out.print(tables.sizes(result.certificate, title="after shrink"))
+    try:
+        result = prune_file(
+            source,
+            target,
+            criterion=criterion,
+            budget=budget,  # type: ignore[arg-type]  # one of the literals above
+            fraction=fraction,
+            options=options,
+            progress=Silent() if quiet else progress(),
+        )
+    except KeyboardInterrupt:
+        if (path := scores_file(target, options)).exists():
+            say(f"scores so far are in {path}: the same command goes on from there")
+        raise
+    for each in (tables.zeroed(result.families), tables.sizes(result.certificate, title="after shrink")):
+        if each is not None:
+            out.print(each)
     for node, why in result.left.items():
         say(f"not repaired: {node}, {why}")
     say(f"{target}: {result.zeroed:,} of {result.offered:,} channel classes are zero")
-    figures = {"model": str(target), "zeroed": result.zeroed, "offered": result.offered, "latency": result.latency}
-    write_json(json_path, {**figures, "not_repaired": dict(result.left)})
+    if latency is None and fraction - result.reached > FAR:
+        why = "the next channel, or block of channels, is too large" if result.zeroed else "nothing had to go"
+        say(f"{result.reached:.1%} of the {WHAT[budget]} are left, and {fraction:.1%} were asked for: {why}")
+    figures: dict[str, Any] = {"model": str(target), "zeroed": result.zeroed, "offered": result.offered}
+    figures |= {"reached": result.reached, "latency": result.latency}
+    figures |= {"input": asdict(result.certificate.input), "output": asdict(result.certificate.output)}
+    figures |= {"families": [asdict(each) for each in result.families], "not_repaired": dict(result.left)}
+    write_json(json_path, figures)
     if result.latency is not None:
         told = f"{result.latency:.1%} of the latency is left after shrink, and {fraction:.1%} was asked for"
         if abs(result.latency / fraction - 1) > NEAR:

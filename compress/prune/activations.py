@@ -12,9 +12,8 @@ from compress.prune.criterion import CRITERIA, Context
 from compress.prune.masked import opened
 from graph.classes import Classes, Scores
 from graph.moments import MOMENTS, with_moments
-from graph.reads import name_of
 from graph.rules import signature
-from graph.trace import Read, Site
+from graph.trace import Read, Site, name_of
 from graph.weights import weight
 
 Vector = NDArray[np.float64]
@@ -43,8 +42,9 @@ def activation_variance(classes: Classes, context: Context) -> Scores:
 def reconstruction(classes: Classes, context: Context) -> Scores:
     """Share of their energy that the outputs of the next layers lose, added up over these.
 
-    Channels are taken to be uncorrelated, so that a channel's share is its mean square times the squared norm of the
-    weights that read it. Layer-wise error as in He et al., Channel Pruning, ICCV 2017, without solving for new weights.
+    Channels and places are taken to be uncorrelated, so that a channel's share is its mean square times the squared
+    norm of the weights that read it. Layer-wise error as in He et al., Channel Pruning, ICCV 2017, without solving for
+    new weights.
     """
     scores, known = np.zeros(len(classes)), np.zeros(len(classes), np.bool_)
     for each in seen(classes, context):

@@ -6,15 +6,13 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import UserError
 from compress.inputs import read_inputs
-from runtime import Session, batch_size, real_feeds
-from runtime.feeds import fixed_sizes
+from runtime import Session, random_feeds, real_feeds
 from runtime.session import Array, Feeds
 
 BATCH = 64  # samples at a time, where a model takes any number
@@ -48,15 +46,20 @@ class Calibration:
             yield feeds, slice(start, start + count)
             start += count
 
+    @property
+    def divisible(self) -> bool:
+        """Whether all that is fed has a row for every sample, or is a number: states may have samples elsewhere."""
+        batches = zip(self.batches, self.rows, strict=True)
+        return all(not array.ndim or len(array) == count for feeds, count in batches for array in feeds.values())
+
     def subset(self, chosen: NDArray[np.bool_]) -> Calibration:
-        """The ``chosen`` samples [samples], of a model that takes any number of them."""
+        """The ``chosen`` samples [samples] of those that are `divisible`, of a model that takes any number of them."""
         batches: list[Feeds] = []
         rows: list[int] = []
         for feeds, at in self:
             own = chosen[at]
             if own.any():
-                whole = {name for name, array in feeds.items() if not array.ndim or len(array) != own.size}
-                batches.append({name: array if name in whole else array[own] for name, array in feeds.items()})
+                batches.append({name: array[own] if array.ndim else array for name, array in feeds.items()})
                 rows.append(int(own.sum()))
         answers = {name: array[chosen] for name, array in self.answers.items()}
         return Calibration(batches, rows, answers, None if self.labels is None else self.labels[chosen])
@@ -101,29 +104,23 @@ def fed(session: Session, found: Mapping[str, Array], count: int) -> Calibration
     """As `arrays`, from memory."""
     if missing := [value.name for value in session.inputs if value.name not in found]:
         raise UserError(f"{session.name} has the input '{missing[0]}', too: give it with --input {missing[0]}=FILE")
-    size = batch_size(session)
     whole = {name: array for name, array in found.items() if array.ndim}
     lengths = {name: len(array) for name, array in whole.items()}
     if not lengths or min(lengths.values()) != max(lengths.values()) or not min(lengths.values()):
         told = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "none"
         raise UserError(f"calibration data: give as many samples of every input, along its first axis, not {told}")
+    shape = next((value.shape for value in session.inputs if value.name in whole), ())
+    size = shape[0] if len(shape) > 1 and isinstance(shape[0], int) else None
     total = min(count, *lengths.values())
     step = size or BATCH
     batches = []
     for start in range(0, total, step):
-        feeds = dict(found)
-        for name, array in whole.items():
-            part = array[start : min(start + step, total)]
-            feeds[name] = np.concatenate([part, *[part[-1:]] * (size - len(part))]) if size else part
-        sizes = fixed_sizes(session, {}, feeds)
-        feeds |= {value.name: _filled(feeds[value.name], value.shape, sizes) for value in session.inputs}
-        batches.append((feeds, min(step, total - start)))
+        parts = {name: array[start : min(start + step, total)] for name, array in whole.items()}
+        if size:
+            parts = {name: np.concatenate([part, *[part[-1:]] * (size - len(part))]) for name, part in parts.items()}
+        feeds = random_feeds(session, given={**found, **parts})  # where nothing is random: numbers fill their inputs
+        batches.append(({name: feeds[name] for name in {**parts, **feeds}}, min(step, total - start)))
     return _answered(session, batches)
-
-
-def _filled(array: Array, shape: tuple[Any, ...], sizes: Mapping[str, int]) -> Array:
-    """A number all over an input."""
-    return array if array.ndim else np.full([sizes.get(dim, dim) for dim in shape], array)
 
 
 def _answered(session: Session, feeds: Iterable[tuple[Feeds, int]], labels: Array | None = None) -> Calibration:
@@ -145,8 +142,11 @@ def _answered(session: Session, feeds: Iterable[tuple[Feeds, int]], labels: Arra
 
 
 def by_sample(outputs: Outputs, feeds: Feeds, count: int) -> dict[str, Array]:
-    """Outputs with one row per sample, of the first ``count`` of a batch; those that have none are left out."""
-    size = max((len(array) for array in feeds.values() if array.ndim), default=1)
+    """Outputs with one row per sample, of the first ``count`` of a batch; those that have none are left out.
+
+    The first input says how large the batch is: others, such as states, may have other first axes.
+    """
+    size = next((len(array) for array in feeds.values() if array.ndim), 1)
     found = {}
     for name, array in outputs.items():
         if array.ndim and len(array) == size:

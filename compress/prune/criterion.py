@@ -4,34 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from compress.errors import UserError
 from compress.progress import Progress, Silent
 from compress.prune.calibration import Calibration
 from compress.prune.store import Store
+from compress.prune.trained import Trained
 from compress.registry import Registry
 from graph.classes import Classes, Scores
 from graph.values import Mask
 from runtime import Settings
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from compress.tasks import Task
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The model as PyTorch has it.
-
-    Attributes:
-        module: from images [N, C, H, W] to logits, with its trained weights.
-        task: with the loss.
-    """
-
-    module: nn.Module
-    task: Task
 
 
 @dataclass(frozen=True)

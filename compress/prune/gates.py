@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from compress.errors import UserError
 from compress.progress import Progress
 from compress.prune.calibration import Calibration
-from compress.prune.criterion import Trained
+from compress.prune.trained import Trained
+from runtime import Session
 
 READERS = {F.conv1d: 1, F.conv2d: 1, F.conv3d: 1, F.linear: -1}  # with the axis of the channels that they sum over
 TOLERANCE = 1e-2  # of the largest answer, between PyTorch and ONNX Runtime
@@ -39,14 +40,16 @@ class Gate:
     changes: Vector
 
 
-def gates(trained: Trained, data: Calibration, labels: NDArray[np.int64], progress: Progress) -> list[Gate]:
+def gates(
+    trained: Trained, model: Session, data: Calibration, labels: NDArray[np.int64], progress: Progress
+) -> list[Gate]:
     """Every layer's, in the order in which they run; those are left out in which samples have no rows of their own.
 
     Raises:
-        UserError: the module does not answer as the model did.
+        UserError: the module does not answer as the ``model`` does.
     """
     module = trained.module.eval().requires_grad_(False)
-    answers = next(iter(data.answers.values()))
+    answer = next(iter(data.answers))
     found: list[list[Gate]] = []
     progress.start(len(data))
     try:
@@ -55,7 +58,7 @@ def gates(trained: Trained, data: Calibration, labels: NDArray[np.int64], progre
             gated = _Gated(len(images))
             with gated:
                 logits = module(images)[:count]
-            _check_same(logits.detach().numpy(), answers[at])
+            _check_same(logits.detach().numpy(), model.run(feeds)[answer][:count])
             (count * trained.task.loss(logits, torch.from_numpy(labels[at]))).backward()
             found.append(gated.gates(count))
             progress.update(count)

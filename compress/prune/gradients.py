@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from compress.errors import UserError
 from compress.prune.activations import Seen, seen
 from compress.prune.criterion import CRITERIA, Context
+from compress.prune.masked import opened
 from graph.classes import Classes, Scores
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def _changes(classes: Classes, context: Context) -> Vector:
         )
     from compress.prune.gates import gates  # torch is needed for this criterion only
 
-    found = gates(trained, data, data.labels, context.progress)
+    model = opened(classes.analysis.program.model, context.settings)
+    found = gates(trained, model, data, data.labels, context.progress)
     changes = np.zeros((len(data), len(classes)))
     known, unknown = np.zeros(len(classes), np.bool_), np.zeros(len(classes), np.bool_)
     for each in seen(classes, context):

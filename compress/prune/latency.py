@@ -140,7 +140,7 @@ def fastest(
             expected = _expected(predicted, counts, owners, found)
             place = _nearest(expected, fraction)
             if place in found and expected.min() > fraction * (1 + NEAR):
-                raise unreachable("latency", fraction, min(found.values()))
+                raise unreachable("latency", fraction, min(found.values()), selections[0])
             if place in sure:
                 break
             again = place in found

@@ -13,56 +13,24 @@ import graph
 from compress.errors import UserError
 from compress.files import staged
 from compress.progress import Progress, Silent
-from compress.prune.budgets import Budget, Trial, fewest
-from compress.prune.calibration import Calibration, arrays, images
-from compress.prune.criterion import CRITERIA, Context, Trained
+from compress.prune.budgets import Budget, Trial, check_reachable, fewest
+from compress.prune.criterion import CRITERIA, Context, Criterion
+from compress.prune.families import Family, families
 from compress.prune.latency import LatencyForecast, fastest
+from compress.prune.samples import Samples
 from compress.prune.selection import Selection, local, protected
 from compress.prune.store import Store
+from compress.prune.trained import trained
 from compress.repair import repair
 from graph.classes import Classes, Scores, classes
 from graph.forecast import Forecast
 from graph.values import Mask
-from runtime import Settings, open_session
+from runtime import Settings
 
 Scope = Literal["global", "local"]
 Per = Literal["class", "params", "macs", "latency"]
 
-IMAGES = 256  # as CURL takes
 ALIGNMENTS = (1, 4, 8, 16)  # that a budget of latency tries: kernels take channels in blocks
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Where calibration data comes from; from nowhere if neither ``data`` nor ``given`` says.
-
-    Attributes:
-        data: name of a data set, of which training images are taken.
-        folder: where it lies.
-        given: files by input, instead.
-        count: how many samples at most.
-    """
-
-    data: str | None = None
-    folder: Path | None = None
-    given: Mapping[str, str] = field(default_factory=dict)
-    count: int = IMAGES
-
-    @property
-    def none(self) -> bool:
-        """Whether there are no samples."""
-        return self.data is None and not self.given
-
-    def read(self, model: Path, settings: Settings, seed: int) -> Calibration | None:
-        """The samples, and the answers of ``model``; errors are those of `images` and `arrays`."""
-        if self.none:
-            return None
-        if self.data is not None and self.given:
-            raise UserError("give either --data or --input")
-        session = open_session(model, settings)
-        if self.data is not None:
-            return images(session, self.data, self.folder, self.count, seed)
-        return arrays(session, self.given, self.count)
 
 
 @dataclass(frozen=True)
@@ -72,8 +40,8 @@ class Options:
     Attributes:
         floor: fraction of every family of classes that always stays.
         protect: names of tensors that stay whole.
-        align: of every family a multiple of this many classes stays, or all of them; None for what a budget of latency
-            is met with fewest classes by, and 1 for other budgets.
+        align: widths are multiples of this where anything goes; None for what a budget of latency is met with fewest
+            classes by, and 1 for other budgets.
         scope: scores of all families compare, or equal shares of all families go (``local``).
         per: scores are divided by what a class costs in parameters, MACs or latency, or are taken as they are
             (``class``).
@@ -112,6 +80,8 @@ class Pruned:
         zeroed: how many classes.
         offered: of how many.
         certificate: that `shrink` will write.
+        reached: which fraction is left of what the budget counts.
+        families: where the classes went.
         latency: fraction of it that is left, if that was the budget.
         left: nodes that `repair` could not fit anew, and why.
     """
@@ -119,6 +89,8 @@ class Pruned:
     zeroed: int
     offered: int
     certificate: graph.Certificate
+    reached: float
+    families: list[Family]
     latency: float | None = None
     left: Mapping[str, str] = field(default_factory=dict)
 
@@ -154,46 +126,26 @@ def prune_file(
     score = CRITERIA.get(criterion)
     if options.repair and options.samples.none:
         raise UserError("repair looks at activations: give training images with --data, or --input")
-    if options.init is not None and options.rounds > 1:
-        raise UserError(
-            "--rounds scores the pruned model again, and the PyTorch model of --init is whole: give one of them"
-        )
     offered = classes(graph.analyse(graph.load(source)))
     if not len(offered):
         raise UserError(f"{source} offers no channel that could go: compress inspect {source} says what holds them")
     kept = protected(offered, options.protect)
-    remembered = options.scores or target.with_name(f"{target.name}.scores.json")
+    trial = Trial(source, offered, budget)
+    if budget != "latency":
+        scores = np.where(kept, np.inf, 0.0)
+        check_reachable(trial, Selection(offered, scores, options.floor, options.align or 1), fraction)
+    module = None
+    if options.init is not None:
+        module = trained(source, options.settings, options.samples, options.init, options.model)
     context = Context(
         seed=options.seed,
         data=options.samples.read(source, options.settings, options.seed),
-        trained=_trained(source, options),
+        trained=module,
         settings=options.settings,
         progress=progress or Silent(),
-        store=Store(remembered),
+        store=Store(scores_file(target, options)),
     )
-    forecast = None
-    if "latency" in (budget, options.per):
-        forecast = LatencyForecast(offered, source, options.settings, options.batch)
-    costs = _costs(offered, options.per, forecast, context.progress)
-    gone = np.zeros(len(offered), np.bool_)
-    latency = None
-    for number in range(1, options.rounds + 1):
-        current = classes(graph.analyse(offered.zeroed(gone))) if gone.any() else offered
-        scores = score(current, replace(context, skip=gone | kept)) / costs
-        if options.scope == "local":
-            scores = local(scores, offered)
-        bound = _bound(scores, gone, kept)
-        share = fraction ** (number / options.rounds)
-        if forecast is not None and budget == "latency":
-            aligns = ALIGNMENTS if options.align is None else [options.align]
-            selections = [Selection(offered, bound, options.floor, align) for align in aligns]
-            gone, latency = fastest(selections, forecast, share, context.progress)
-            certificate = graph.shrink(offered.zeroed(gone))[1]
-        else:
-            selection = Selection(offered, bound, options.floor, options.align or 1)
-            trial = Trial(source, selection, budget)
-            count = fewest(trial, share)
-            gone, certificate = selection.weakest(count), trial.shrunk(count)
+    gone, latency = _chosen(trial, score, context, kept, fraction, options)
     left: Mapping[str, str] = {}
     if options.repair:
         batches = context.calibration.batches
@@ -206,26 +158,43 @@ def prune_file(
     with staged(target) as path:
         graph.save(model, path)
     if options.scores is None:
-        remembered.unlink(missing_ok=True)
-    return Pruned(int(gone.sum()), len(offered), certificate, latency, left)
+        scores_file(target, options).unlink(missing_ok=True)
+    reached = trial.left(gone) if latency is None else latency
+    certificate = trial.shrunk(gone)
+    return Pruned(int(gone.sum()), len(offered), certificate, reached, families(offered, gone), latency, left)
 
 
-def _trained(source: Path, options: Options) -> Trained | None:
-    """The PyTorch model, and the task of the data set."""
-    if options.init is None or options.samples.data is None:
-        return None
-    from compress.data import load
-    from compress.exporting import resolve
-    from compress.models.check import output_of
-    from compress.tasks import task_of
+def scores_file(target: Path, options: Options) -> Path:
+    """Where scores are that took long: one named by ``options``, or one beside the target that vanishes at the end."""
+    return options.scores or target.with_name(f"{target.name}.scores.json")
 
-    spec = load(options.samples.data, options.samples.folder).spec
-    logits = open_session(source, options.settings).outputs[0].shape
-    classes = logits[1] if len(logits) > 1 and isinstance(logits[1], int) else None
-    own = options.model is None and options.init.startswith("torchvision:")  # trained weights have their own classes
-    target = resolve(options.init, model=options.model, shape=spec.shape, classes=None if own else classes)
-    output_of(target.module, spec.shape)
-    return Trained(target.module, task_of(spec))
+
+def _chosen(
+    trial: Trial, score: Criterion, context: Context, kept: Mask, fraction: float, options: Options
+) -> tuple[Mask, float | None]:
+    """The classes that go [classes, bool], and the latency that is left where this is the budget."""
+    offered, current, forecast = trial.classes, trial.classes, None
+    if "latency" in (trial.budget, options.per):
+        forecast = LatencyForecast(offered, trial.source, options.settings, options.batch)
+    costs = _costs(offered, options.per, forecast, context.progress)
+    gone, latency = np.zeros(len(offered), np.bool_), None
+    for number in range(1, options.rounds + 1):
+        if gone.any():
+            current = classes(graph.analyse(offered.zeroed(gone)))
+        if context.trained is not None and options.rounds > 1:
+            context.trained.take(current.analysis.program.model)
+        scores = score(current, replace(context, skip=gone | kept)) / costs
+        if options.scope == "local":
+            scores = local(scores, offered)
+        bound = np.where(kept, np.inf, np.where(gone, -np.inf, scores))
+        share = fraction ** (number / options.rounds)
+        if trial.budget == "latency" and forecast is not None:
+            aligns = ALIGNMENTS if options.align is None else [options.align]
+            selections = [Selection(offered, bound, options.floor, align) for align in aligns]
+            gone, latency = fastest(selections, forecast, share, context.progress)
+        else:
+            gone = fewest(trial, Selection(offered, bound, options.floor, options.align or 1), share)
+    return gone, latency
 
 
 def _costs(offered: Classes, per: Per, forecast: LatencyForecast | None, progress: Progress) -> Scores:
@@ -236,8 +205,3 @@ def _costs(offered: Classes, per: Per, forecast: LatencyForecast | None, progres
         return forecast.costs(progress)
     parameters, work = Forecast(offered).costs()
     return np.maximum(parameters if per == "params" else work, 1).astype(np.float64)
-
-
-def _bound(scores: Scores, gone: Mask, kept: Mask) -> Scores:
-    """What is gone goes first, and what is protected never does."""
-    return np.where(kept, np.inf, np.where(gone, -np.inf, scores))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compress.registry import unknown
 from graph.classes import Classes, Offer, Scores
-from graph.reads import name_of
+from graph.trace import name_of
 from graph.values import Mask
+
+Block = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,8 @@ class Selection:
     Attributes:
         classes: of the model.
         scores: one per class; the smallest go first, and infinite ones never.
-        floor: fraction of every family that always stays.
-        align: numbers of classes that stay of a family are multiples of this, or all of them.
+        floor: fraction of every family that always stays, and one class at least.
+        align: what is left of the widths that a family makes are multiples of this, where anything goes.
     """
 
     classes: Classes
@@ -29,25 +34,45 @@ class Selection:
     floor: float
     align: int = 1
 
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Classes that go together, the weakest first: single ones, or as many of a family as alignment asks for.
+
+        A block is as weak as its classes are on average.
+        """
+        order = np.argsort(self.scores, kind="stable")
+        order = order[self.scores[order] < np.inf]
+        found: list[Block] = []
+        for number, (size, step) in enumerate(zip(np.bincount(self.classes.family), self._steps(), strict=True)):
+            members = order[self.classes.family[order] == number]
+            most = min(size - max(1, ceil(self.floor * size)), members.size)
+            ends = np.arange(size % step or step, most + 1, step)
+            found += np.split(members, ends)[:-1]
+        return sorted(found, key=lambda block: (self.scores[block].mean(), block[0]))
+
     @property
     def most(self) -> int:
-        """How many may go, before alignment."""
-        return int((self.classes.weakest(self.scores, len(self.classes), self.floor) & (self.scores < np.inf)).sum())
+        """How many blocks may go."""
+        return len(self.blocks)
 
     def weakest(self, count: int) -> Mask:
-        """The ``count`` classes that go first, without those that alignment keeps."""
-        gone = self.classes.weakest(self.scores, min(count, self.most), self.floor)
-        return gone if self.align == 1 else self.aligned(gone)
-
-    def aligned(self, gone: Mask) -> Mask:
-        """``gone`` without the strongest of every family, so that multiples of ``align`` stay."""
-        gone = gone.copy()
-        strongest = np.argsort(-self.scores, kind="stable")
-        for number in np.unique(self.classes.family[gone]):
-            members = strongest[self.classes.family[strongest] == number]
-            kept = int((~gone[members]).sum())
-            gone[members[gone[members]][: -kept % self.align]] = False
+        """The classes [classes, bool] of the ``count`` blocks that go first."""
+        gone = np.zeros(len(self.classes), np.bool_)
+        for block in self.blocks[:count]:
+            gone[block] = True
         return gone
+
+    def _steps(self) -> NDArray[np.int64]:
+        """Of how many classes of each family a block is: those of attention heads have many channels each."""
+        channels, start = np.zeros(len(self.classes), np.int64), 0
+        for offer in self.classes.offers:
+            own = channels[start : start + offer.family.size]
+            for maker in offer.makers:
+                own[:] = np.gcd(own, np.bincount(maker.classes[maker.classes >= 0], minlength=own.size))
+            start += own.size
+        found = np.zeros(self.classes.family.max() + 1, np.int64)
+        np.gcd.at(found, self.classes.family, channels)
+        return np.asarray(self.align // np.gcd(self.align, found))
 
 
 def local(scores: Scores, classes: Classes) -> Scores:

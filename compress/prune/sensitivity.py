@@ -17,9 +17,9 @@ from compress.progress import Progress
 from compress.prune.calibration import Calibration, Outputs
 from compress.prune.criterion import CRITERIA, Context
 from compress.prune.divergence import distance
+from compress.prune.families import makers
 from compress.prune.masked import MaskedModel, Measure, Rows
 from graph.classes import Classes, classes
-from graph.reads import name_of
 from runtime import Settings, named_task
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -90,12 +90,11 @@ def sensitivity(
     context = Context(seed=seed, data=data, settings=settings, progress=progress)
     scores = score(offered, context)
     masked = MaskedModel(offered, data, settings)
-    curves = []
-    families = np.unique(offered.family)
-    progress.start(families.size)
+    curves, families = [], makers(offered)
+    progress.start(len(families))
     try:
-        for number in families:
-            curves.append(_curve(offered, np.flatnonzero(offered.family == number), scores, masked, measures))
+        for number, tensors in enumerate(families):
+            curves.append(_curve(offered, tensors, np.flatnonzero(offered.family == number), scores, masked, measures))
             progress.update(1)
     finally:
         progress.stop()
@@ -105,6 +104,7 @@ def sensitivity(
 
 def _curve(
     offered: Classes,
+    tensors: list[str],
     members: NDArray[np.int64],
     scores: NDArray[np.float64],
     masked: MaskedModel,
@@ -117,19 +117,7 @@ def _curve(
         row[order[:count]] = True
     far, *right = masked.means(choices, measures).tolist()
     accuracy = [100 * each for each in right[0]] if right else None
-    return Curve(_makers(offered, members), order.size, [count / order.size for count in counts], far, accuracy)
-
-
-def _makers(offered: Classes, members: NDArray[np.int64]) -> list[str]:
-    """The constants that make ``members``."""
-    found: dict[str, None] = {}
-    start = 0
-    for offer in offered.offers:
-        for maker in offer.makers:
-            if np.isin(maker.classes[maker.classes >= 0] + start, members).any():
-                found[f"{name_of(offer.program, maker.use)}[{maker.axis}]"] = None
-        start += offer.family.size
-    return list(found)
+    return Curve(tensors, order.size, [count / order.size for count in counts], far, accuracy)
 
 
 def _accuracy(labels: NDArray[np.int64]) -> Measure:

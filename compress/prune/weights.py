@@ -13,7 +13,7 @@ from compress.prune.criterion import CRITERIA, Context
 from graph.classes import Classes, Offer, Scores
 from graph.masks import alike
 from graph.nodes import key
-from graph.reads import name_of
+from graph.trace import name_of
 
 
 @CRITERIA.register("random")

@@ -14,12 +14,12 @@ from compress.data import Spec
 from compress.errors import UserError
 from compress.prune import CRITERIA, Context
 from compress.prune.calibration import Calibration, fed
-from compress.prune.criterion import Trained
 from compress.prune.masked import opened
+from compress.prune.trained import Trained
 from compress.tasks import task_of
 from graph.classes import classes
 from graph.export import export
-from graph.reads import name_of
+from graph.trace import name_of
 from runtime import Settings
 
 ONE = Settings(threads=1)
@@ -59,7 +59,7 @@ def samples(model: ModelProto, labels: np.ndarray | None = None) -> Calibration:
 
 
 def context(net: nn.Module, data: Calibration) -> Context:
-    return Context(data=data, trained=Trained(net, task_of(SPEC)), settings=ONE)
+    return Context(data=data, trained=Trained(net, task_of(SPEC), "net"), settings=ONE)
 
 
 def products(net: Net, data: Calibration, layer: nn.Module) -> np.ndarray:
@@ -127,3 +127,20 @@ def test_what_another_operator_reads_too_has_no_score(pair: tuple[Net, ModelProt
     (offer,) = offered.offers
     (hidden,) = [m.classes for m in offer.makers if name_of(offer.program, m.use) == "hidden.weight"]
     assert np.isinf(scores[hidden]).all() and np.isfinite(np.delete(scores, hidden)).all()
+
+
+def test_rounds_take_the_zeros_of_the_file(pair: tuple[Net, ModelProto]) -> None:
+    """Scores of a pruned file are those of a module with the same zeros."""
+    _, model = pair
+    data, offered = samples(model), classes(graph.analyse(model))
+    gone = offered.weakest(np.random.default_rng(0).random(len(offered)), len(offered) // 3)
+    pruned = classes(graph.analyse(offered.zeroed(gone)))
+    torch.manual_seed(1)
+    found = context(Net().eval(), data)
+    found.trained.take(pruned.analysis.program.model)
+    scores = CRITERIA.get("fisher")(pruned, found)
+    assert np.allclose(scores[gone], 0) and (scores[~gone] > 0).mean() > 0.5
+    with pytest.raises(UserError, match="do not belong together"):
+        CRITERIA.get("fisher")(offered, found)
+    with pytest.raises(UserError, match="does not fit model net"):
+        Trained(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), task_of(SPEC), "net").take(model)

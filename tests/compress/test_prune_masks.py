@@ -10,7 +10,7 @@ from mask_nets import NETS, calibration, fixed, sure
 import graph
 from compress.prune import CRITERIA, Context
 from compress.prune.calibration import Calibration, by_sample
-from compress.prune.divergence import divergence
+from compress.prune.distributions import Distributions
 from compress.prune.masked import MaskedModel, opened
 from graph.classes import Classes, classes
 from graph.halves import halve
@@ -22,7 +22,7 @@ SETTINGS = Settings(threads=1, optimisation="off")
 
 def naive(offered: Classes, data: Calibration) -> np.ndarray:
     """KL of every class: a model of its own for each, run on everything."""
-    measure, scores = divergence(data), []
+    measure, scores = Distributions.of(data).divergence, []
     for each in np.eye(len(offered), dtype=bool):
         session = opened(offered.zeroed(each), SETTINGS)
         parts = [by_sample(session.run(feeds), feeds, at.stop - at.start) for feeds, at in data]
@@ -47,8 +47,8 @@ def test_many_classes_at_once(name: str) -> None:
     model = NETS[name]()
     offered, data = classes(graph.analyse(model)), calibration(model, SETTINGS)
     choices = np.random.default_rng(0).random((5, len(offered))) < 0.4
-    found = MaskedModel(offered, data, SETTINGS).means(choices, [divergence(data)])[0]
-    measure = divergence(data)
+    found = MaskedModel(offered, data, SETTINGS).means(choices, [Distributions.of(data).divergence])[0]
+    measure = Distributions.of(data).divergence
     for gone, mean in zip(choices, found, strict=True):
         session = opened(offered.zeroed(gone), SETTINGS)
         total = 0.0
@@ -106,7 +106,7 @@ def test_samples_that_see_each_other_are_not_mixed() -> None:
     offered, data = classes(graph.analyse(model)), calibration(model, SETTINGS)
     masked = MaskedModel(offered, data, SETTINGS)
     choices = np.eye(len(offered), dtype=bool)
-    found = masked.means(choices, [divergence(data)])[0]
+    found = masked.means(choices, [Distributions.of(data).divergence])[0]
     assert masked.mixes is not False
     np.testing.assert_allclose(found, naive(offered, data), atol=1e-5, rtol=1e-4)
 
