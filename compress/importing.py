@@ -22,7 +22,8 @@ from compress.coupling import Numbers, element_numbers, numbered
 from compress.errors import UserError
 from graph.export import export
 from graph.nodes import key, label
-from graph.program import Program, read
+from graph.program import Program
+from graph.reader import read
 from runtime.session import Array
 
 TAKE_IN = {"Conv", "ConvTranspose", "Gemm"}  # what the exporter folds BatchNorm into

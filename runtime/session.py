@@ -16,6 +16,7 @@ from runtime.errors import SessionError, load_failure, one_line
 from runtime.providers import (
     CPU,
     CUDA,
+    TENSORRT,
     Nodes,
     assigned_nodes,
     device,
@@ -129,15 +130,15 @@ class Session:
         Raises:
             SessionError: the feeds do not fit the inputs, or an operator failed.
         """
-        place, options = device(self.provider), self._options(next(_graphs))
+        place, options = (device(self.provider), self.settings.gpu), self._options(next(_graphs))
         binding = self.ort.io_binding()
         try:
             for name, array in feeds.items():
                 binding.bind_ortvalue_input(
-                    name, onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), place, 0)
+                    name, onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), *place)
                 )
             for output in self.outputs:
-                binding.bind_output(output.name, place)  # allocated by the first run, then reused
+                binding.bind_output(output.name, *place)  # allocated by the first run, then reused
         except Exception as error:
             raise self._failure(error) from error
 
@@ -237,13 +238,15 @@ def _session_options(settings: Settings, trace: Path | None) -> Any:
 
 
 def _providers(settings: Settings) -> list[tuple[str, dict[str, str]]]:
-    cuda = {
+    gpu = {"device_id": str(settings.gpu)}
+    cuda = gpu | {
         "use_tf32": _flag(settings.tf32),
         "cudnn_conv_algo_search": settings.cudnn_search.upper(),
         "enable_cuda_graph": _flag(settings.cuda_graph),
     }
     here = onnxruntime.get_available_providers()
-    return [(each, cuda if each == CUDA else {}) for each in provider_chain(settings.provider) if each in here]
+    options = {CUDA: cuda, TENSORRT: gpu}
+    return [(each, options.get(each, {})) for each in provider_chain(settings.provider) if each in here]
 
 
 def _flag(value: bool) -> str:

@@ -29,6 +29,7 @@ class Settings:
         cudnn_search: how cuDNN picks an algorithm: ``exhaustive``, ``heuristic`` or ``default``.
         cuda_graph: `Session.bound` records its kernels once and replays them; for ``cuda`` only.
         fallback: the CPU may run what the provider has no kernel for; otherwise that is an error.
+        gpu: the number of the GPU that ``cuda`` and ``tensorrt`` run on.
     """
 
     provider: str = "cpu"
@@ -41,6 +42,7 @@ class Settings:
     cudnn_search: str = "exhaustive"
     cuda_graph: bool = False
     fallback: bool = False
+    gpu: int = 0
 
     def __post_init__(self) -> None:
         provider_chain(self.provider)
@@ -50,6 +52,8 @@ class Settings:
             raise SessionError(f"threads = {self.threads}: give at least 1")
         if self.cuda_graph and self.provider != "cuda":
             raise SessionError(f"cuda_graph needs the provider cuda, not {self.provider}")
+        if self.gpu and self.provider not in ("cuda", "tensorrt"):
+            raise SessionError(f"gpu = {self.gpu} needs the provider cuda or tensorrt, not {self.provider}")
         for name, size in self.free_dims.items():
             if size < 1:
                 raise SessionError(f"free_dims: {name} = {size}: give at least 1")

@@ -12,7 +12,8 @@ import numpy as np
 from compress.data.folder_images import FolderImages
 from compress.data.images import Images
 from compress.data.segmented import SegmentedImages
-from compress.data.spec import Spec
+from compress.data.spec import IGNORED, Spec
+from compress.errors import UserError
 from compress.registry import Registry
 
 ImageSet = Images | FolderImages | SegmentedImages
@@ -59,7 +60,7 @@ class Data:
 
     @cached_property
     def _split(self) -> tuple[ImageSet, ImageSet]:
-        images = self._source.train()
+        images = checked(self._source.train(), self.spec)
         strata = images.strata if isinstance(images, SegmentedImages) else images.labels
         held = hold_out(strata, self._fraction, self._seed)
         return images.subset(np.flatnonzero(~held)), images.subset(np.flatnonzero(held))
@@ -77,7 +78,26 @@ class Data:
     @cached_property
     def test(self) -> ImageSet:
         """Images to report on; to be read once."""
-        return self._source.test()
+        images = self._source.test()
+        return checked(images, self.spec) if isinstance(images, ImageSet) else images  # own ones need only batches
+
+
+def checked(images: ImageSet, spec: Spec) -> ImageSet:
+    """``images``, every label of which is a class of the data set, or of a pixel that nobody judges.
+
+    Raises:
+        UserError: one is not.
+    """
+    wrong = (images.labels < 0) | (images.labels >= spec.classes)
+    if isinstance(images, SegmentedImages):
+        wrong &= images.labels != IGNORED
+    if wrong.any():
+        first = tuple(np.argwhere(wrong)[0])
+        raise UserError(
+            f"data set {spec.name}: image {first[0]} has the label {images.labels[first]}, and its {spec.classes} "
+            f"classes are 0 to {spec.classes - 1}"
+        )
+    return images
 
 
 def hold_out(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:

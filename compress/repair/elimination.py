@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.repair.readers import Matrix
+from compress.repair.layer import Matrix
 
 Numbers = NDArray[np.int64]
 

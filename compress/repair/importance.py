@@ -13,10 +13,11 @@ import numpy as np
 
 from compress.progress import Progress, Silent
 from compress.repair.elimination import Elimination, Numbers, Sum, eliminate
+from compress.repair.fittable import fittable
+from compress.repair.layer import Layer, current
 from compress.repair.moments import Moments, moments
-from compress.repair.readers import Reader, current, readers
 from compress.repair.refit import RIDGE, gone, output_error
-from compress.repair.walk import Walk, pieces
+from compress.repair.walk import Walk, pieces, samples
 from graph.classes import Classes, Offer, Scores
 from graph.rules import signature
 from graph.trace import Use
@@ -39,7 +40,8 @@ def importance(
     """Squared error of the outputs, relative to their variance, that every class adds when its turn has come.
 
     Its turn is after all the classes of its family that cost less. A class that no Conv, Gemm or MatMul with a constant
-    weight sums over costs infinity: nothing could stand in for it.
+    weight sums over costs infinity: nothing could stand in for it. So does one that only layers sum over which read
+    more than 8,192 features.
 
     Args:
         classes: of a model.
@@ -60,18 +62,18 @@ def importance(
     families = np.unique(offer.family)
     progress.start(len(summing) + families.size)
     try:
-        known = _moments(offer, [reader for reader, _ in summing], batches, seed, settings, progress)
+        known = _moments(offer, [layer for layer, _ in summing], batches, seed, settings, progress)
         few = _few(batches)
         plain = Walk(offer.program, few, {}, settings)
         plain.run(range(len(offer.program.nodes)))
         for family in families:
             members = np.flatnonzero(offer.family == family)
-            reading = [(reader, own) for reader, own in summing if np.isin(members, own).any()]
+            reading = [(layer, own) for layer, own in summing if np.isin(members, own).any()]
             progress.update(1)
             if not reading:
                 continue
             found = eliminate(_sums(offer, reading, known, members, ridge), members, offer.family.size)
-            walk = Walk(offer.program, few, _without_half(offer, [reader for reader, _ in reading], found), settings)
+            walk = Walk(offer.program, few, _without_half(offer, [layer for layer, _ in reading], found), settings)
             walk.run(range(len(offer.program.nodes)))
             scores[found.order] = found.costs * output_error(plain, walk) / max(found.error, np.finfo(float).tiny)
     finally:
@@ -79,51 +81,52 @@ def importance(
     return scores
 
 
-def _summing(classes: Classes, offer: Offer) -> list[tuple[Reader, Numbers]]:
+def _summing(classes: Classes, offer: Offer) -> list[tuple[Layer, Numbers]]:
     """Nodes that sum over classes, with the class of every feature [groups, features], -1 for none."""
     program = offer.program
     found = []
-    for reader in readers(program, classes.analysis.trace)[0]:
-        rule = signature(program, reader.node)
-        if rule is None or weight(program, reader.node, rule) is None:
+    for layer in fittable(program, classes.analysis.trace)[0]:
+        rule = signature(program, layer.node)
+        if layer.wide or rule is None or weight(program, layer.node, rule) is None:
             continue  # one filter per channel is no sum over channels
-        axis = 1 if reader.conv else len(program.shapes[reader.node.input[0]]) - 1
-        for site in ((reader.index, 0), reader.node.input[0]):
+        axis = 1 if layer.conv else len(program.shapes[layer.node.input[0]]) - 1
+        for site in ((layer.index, 0), layer.node.input[0]):
             if (site, axis) in offer.planes:
                 own = offer.planes[site, axis]
-                taps = reader.features * reader.groups // own.size
-                found.append((reader, np.repeat(own, taps).reshape(reader.groups, -1)))
+                taps = layer.features * layer.groups // own.size
+                found.append((layer, np.repeat(own, taps).reshape(layer.groups, -1)))
                 break
     return found
 
 
 def _moments(
-    offer: Offer, wanted: Sequence[Reader], batches: Sequence[Feeds], seed: int, settings: Settings, progress: Progress
+    offer: Offer, wanted: Sequence[Layer], batches: Sequence[Feeds], seed: int, settings: Settings, progress: Progress
 ) -> dict[int, Moments]:
     """Of the original model, by index of the node."""
     program = offer.program
-    numbered = {reader.index: reader for reader in wanted}
+    numbered = {layer.index: layer for layer in wanted}
     walk, found = Walk(program, batches, {}, settings), {}
     for indices, stop in pieces(program, list(numbered)):
         walk.run(indices)
         if stop is not None:
-            reader = numbered[stop]
-            read = [tensors[reader.node.input[0]] for tensors in walk.tensors]
+            layer = numbered[stop]
+            read = [tensors[layer.node.input[0]] for tensors in walk.tensors]
             walk.run([stop])
-            made = [tensors[reader.node.output[0]] for tensors in walk.tensors]
-            kernel = current(program, {}, reader.weight)
-            found[stop] = moments(reader, kernel, zip(read, made, strict=True), len(batches), seed)
+            made = [tensors[layer.node.output[0]] for tensors in walk.tensors]
+            pairs, sizes = zip(read, made, strict=True), list(map(samples, batches))
+            first, second = moments(layer, current(program, {}, layer.weight), pairs, sizes, seed)
+            found[stop] = first + second
             progress.update(1)
     return found
 
 
 def _sums(
-    offer: Offer, reading: Sequence[tuple[Reader, Numbers]], known: dict[int, Moments], members: Numbers, ridge: float
+    offer: Offer, reading: Sequence[tuple[Layer, Numbers]], known: dict[int, Moments], members: Numbers, ridge: float
 ) -> list[Sum]:
     """Every group of every node that sums over ``members``."""
     found = []
-    for reader, own in reading:
-        matrix, each = reader.matrix(offer.program, {}), known[reader.index]
+    for layer, own in reading:
+        matrix, each = layer.matrix(offer.program, {}), known[layer.index]
         energy = max(each.energy, np.finfo(float).tiny)
         own = np.where(np.isin(own, members), own, -1)
         groups = zip(matrix, each.damped(ridge), own, strict=True)
@@ -131,16 +134,16 @@ def _sums(
     return found
 
 
-def _without_half(offer: Offer, reading: Sequence[Reader], found: Elimination) -> dict[Use, Array]:
+def _without_half(offer: Offer, reading: Sequence[Layer], found: Elimination) -> dict[Use, Array]:
     """Constants of the graph without half of a family, for which the nodes that read it make up."""
     half = np.zeros(offer.family.size, np.bool_)
     half[found.half] = True
     values = dict(offer.zeros(half))
     weights = iter(found.weights)
-    for reader in reading:
-        matrix = np.stack([next(weights) for _ in range(reader.groups)])
-        near = reader.matrix(offer.program, values)
-        values.update(reader.store(offer.program, values, np.where(gone(reader, offer, half), near, matrix)))
+    for layer in reading:
+        matrix = np.stack([next(weights) for _ in range(layer.groups)])
+        near = layer.matrix(offer.program, values)
+        values.update(layer.store(offer.program, values, np.where(gone(layer, offer, half), near, matrix)))
     return values
 
 
@@ -151,5 +154,5 @@ def _few(batches: Sequence[Feeds]) -> list[Feeds]:
     for feeds in batches:
         if count < MEASURED:
             few.append(feeds)
-            count += max((len(array) for array in feeds.values() if array.ndim), default=1)
+            count += samples(feeds)
     return few

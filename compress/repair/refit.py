@@ -16,12 +16,15 @@ import numpy as np
 from onnx import ModelProto
 
 from compress.progress import Progress, Silent
+from compress.repair.fittable import fittable
+from compress.repair.layer import Layer, current
 from compress.repair.moments import moments
-from compress.repair.readers import Reader, current, readers
 from compress.repair.residual import Residual, residual
-from compress.repair.walk import Walk, pieces
+from compress.repair.ridge import fitted
+from compress.repair.rows import rows
+from compress.repair.walk import Walk, pieces, samples
 from graph.classes import Classes, Offer
-from graph.nodes import label
+from graph.nodes import bodies, label
 from graph.trace import Use
 from graph.values import Mask
 from runtime import Settings
@@ -63,7 +66,7 @@ def repair(
         classes: of the original model.
         chosen: bool [classes], those that go. Inside If, Loop and Scan they are zeroed, and nothing is fitted.
         batches: calibration data; the activations of two layers or so of all of it are in memory at a time.
-        ridge: how much weights hold on to what they were, as a fraction of the mean square of what they weigh.
+        ridge: how much weights hold on to what they were at least, as a fraction of the variance of what they weigh.
         seed: of the places in large activations that a fit looks at.
         settings: how the model is run.
         progress: is told of every layer.
@@ -75,12 +78,14 @@ def repair(
     offer = classes.offers[0]
     program = offer.program
     own = chosen[: offer.family.size]
-    found, left = readers(program, classes.analysis.trace)
-    numbered = {reader.index: reader for reader in found}
+    found, left = fittable(program, classes.analysis.trace)
+    if chosen[offer.family.size :].any():
+        left |= {label(node): "graphs inside it are not fitted" for node in program.nodes if bodies(node)}
+    numbered = {layer.index: layer for layer in found}
     values: dict[Use, Array] = dict(offer.zeros(own))
     settings, progress = settings or Settings(), progress or Silent()
     before, after = Walk(program, batches, {}, settings), Walk(program, batches, values, settings)
-    fitted = []
+    counts, done = list(map(samples, batches)), list[str]()
     progress.start(len(found))
     try:
         for indices, stop in pieces(program, list(numbered)):
@@ -88,25 +93,25 @@ def repair(
             after.run(indices)
             if stop is None:
                 break
-            reader = numbered[stop]
-            beside = residual(program, reader.node)
-            changed = _differ(before, after, reader.node.input[0]) or (beside and _differ(before, after, beside.other))
+            layer = numbered[stop]
+            beside = residual(program, layer.node)
+            changed = _differ(before, after, layer.node.input[0]) or (beside and _differ(before, after, beside.other))
             before.run([stop])
             if changed:
-                near = reader.matrix(program, values)
-                pairs = _pairs(reader, beside, before, after)
-                weight = current(program, values, reader.weight)
-                fit = moments(reader, weight, pairs, len(batches), seed).fit(near, ridge)
+                near = layer.matrix(program, values)
+                weight, pairs = current(program, values, layer.weight), _pairs(layer, beside, before, after)
+                known = layer, weight, pairs, counts, seed
+                fit = fitted(rows(*known), near, ridge) if layer.wide else fitted(moments(*known), near, ridge)
                 if np.isfinite(fit).all():
-                    values.update(reader.store(program, values, np.where(gone(reader, offer, own), near, fit)))
-                    fitted.append(label(reader.node))
+                    values.update(layer.store(program, values, np.where(gone(layer, offer, own), near, fit)))
+                    done.append(label(layer.node))
                 else:
-                    left[label(reader.node)] = "activations are not finite on the calibration data"
+                    left[label(layer.node)] = "activations are not finite on the calibration data"
             after.run([stop])
             progress.update(1)
     finally:
         progress.stop()
-    return Repair(classes.zeroed(chosen, values), fitted, left, output_error(before, after))
+    return Repair(classes.zeroed(chosen, values), done, left, output_error(before, after))
 
 
 def _differ(before: Walk, after: Walk, name: str) -> bool:
@@ -115,9 +120,9 @@ def _differ(before: Walk, after: Walk, name: str) -> bool:
     return any(name in one and name in other and not np.array_equal(one[name], other[name]) for one, other in pairs)
 
 
-def _pairs(reader: Reader, beside: Residual | None, before: Walk, after: Walk) -> Iterator[tuple[Array, Array]]:
+def _pairs(layer: Layer, beside: Residual | None, before: Walk, after: Walk) -> Iterator[tuple[Array, Array]]:
     """Per batch, what the node reads now and what it shall make."""
-    read, made = reader.node.input[0], reader.node.output[0]
+    read, made = layer.node.input[0], layer.node.output[0]
     for old, new in zip(before.tensors, after.tensors, strict=True):
         target = old[made]
         if beside is not None and beside.other in old and beside.other in new:  # it may come after this node
@@ -125,11 +130,11 @@ def _pairs(reader: Reader, beside: Residual | None, before: Walk, after: Walk) -
         yield new[read], target
 
 
-def gone(reader: Reader, offer: Offer, chosen: Mask) -> Mask:
+def gone(layer: Layer, offer: Offer, chosen: Mask) -> Mask:
     """Outputs of a node that are of ``chosen`` classes: [groups, 1, outputs of one group]."""
-    axis = 1 if reader.conv else len(offer.program.shapes[reader.node.output[0]]) - 1
-    own = offer.planes.get((reader.node.output[0], axis), np.full(reader.outputs, -1))
-    return np.asarray(((own >= 0) & chosen[own]).reshape(reader.groups, 1, -1))
+    axis = 1 if layer.conv else len(offer.program.shapes[layer.node.output[0]]) - 1
+    own = offer.planes.get((layer.node.output[0], axis), np.full(layer.outputs, -1))
+    return np.asarray(((own >= 0) & chosen[own]).reshape(layer.groups, 1, -1))
 
 
 def output_error(before: Walk, after: Walk) -> float:
@@ -139,5 +144,6 @@ def output_error(before: Walk, after: Walk) -> float:
         old, new = (np.concatenate([np.atleast_1d(each[name]) for each in walk.tensors]) for walk in (before, after))
         if old.dtype.kind == "f":
             old = old.astype(np.float64)
-            errors.append(np.square(new - old).sum() / max(np.square(old - old.mean(0)).sum(), np.finfo(float).tiny))
+            variance = np.square(old - old.mean(0)).sum()  # of a single sample there is none
+            errors.append(np.square(new - old).sum() / (variance or np.square(old).sum() or 1.0))
     return float(np.mean(errors)) if errors else 0.0

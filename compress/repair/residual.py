@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from onnx import NodeProto
 
-from compress.repair.readers import sole
+from compress.repair.fittable import sole
 from graph.nodes import attributes, key
 from graph.program import Program
 from graph.trace import JOINS

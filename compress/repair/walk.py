@@ -42,6 +42,11 @@ def pieces(program: Program, stops: Sequence[int]) -> list[tuple[list[int], int 
         waiting = [index for index in later if index != stop]
 
 
+def samples(feeds: Feeds) -> int:
+    """How many samples are fed at once."""
+    return max((len(array) for array in feeds.values() if array.ndim), default=1)
+
+
 class Walk:
     """A model on its way through its graph.
 

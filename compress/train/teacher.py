@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from compress.models.check import check_fits
 from compress.tasks import Task
 from compress.train import checkpoint
 from compress.train.run import CHECKPOINT, load_run
-from runtime import SessionError, Settings, open_session, real_feeds
+from runtime import Session, SessionError, Settings, open_session, real_feeds
 
 Teacher = Callable[[Tensor], Tensor]
 """From images [n, C, H, W] to logits [n, classes, ...], both on the student's device; nothing in it is trained."""
@@ -35,7 +37,7 @@ def load_teacher(path: Path, model: str, task: Task, device: str) -> Teacher:
         UserError: there is no such network, or it does not turn images of the task into its logits.
     """
     try:
-        module = _OnnxFile(path, device) if path.suffix == ".onnx" else _module(path, model, task)
+        module = OnnxTeacher(path, device) if path.suffix == ".onnx" else _module(path, model, task)
         module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         check_fits(module, task.spec.shape, *task.outputs)
     except (UserError, SessionError) as error:
@@ -57,20 +59,26 @@ def _module(path: Path, model: str, task: Task) -> nn.Module:
     return module
 
 
-class _OnnxFile(nn.Module):
-    """The first output of an ONNX file, by ONNX Runtime; on CUDA where the student is and ONNX Runtime can."""
+class OnnxTeacher(nn.Module):
+    """The first output of an ONNX file, by ONNX Runtime; on the GPU of the student where ONNX Runtime can."""
 
     def __init__(self, path: Path, device: str) -> None:
         super().__init__()
-        threads = torch.get_num_threads()
-        try:
-            self.session = open_session(path, Settings("cuda" if device.startswith("cuda") else "cpu", threads))
-        except SessionError:
-            self.session = open_session(path, Settings(threads=threads))
+        self.session = _opened(path, torch.device(device))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Answers on the device of the ``images``."""
         parts = []
         for feeds, rows in real_feeds(self.session, [images.contiguous().cpu().numpy()]):
             outputs = self.session.run(feeds)
             parts.append(outputs[self.session.outputs[0].name][:rows])
         return torch.from_numpy(np.concatenate(parts)).to(images.device)
+
+
+def _opened(path: Path, device: torch.device) -> Session:
+    settings = Settings(threads=torch.get_num_threads())
+    if device.type == "cuda":
+        gpu = torch.cuda.current_device() if device.index is None else device.index
+        with suppress(SessionError):  # then the CPU it is
+            return open_session(path, replace(settings, provider="cuda", gpu=gpu, fallback=True))
+    return open_session(path, settings)

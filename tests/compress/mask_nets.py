@@ -32,6 +32,9 @@ TEXTS = {
         p = ReduceMean<keepdims = 0>(h, one) y = MatMul(p, w4)""",
     "reshape": f"""s = Shape(x) n = Gather(s, i0) t = Concat<axis = 0>(n, flat) a = Conv<{PAD}>(x, w0, b0) r = Relu(a)
         q = Reshape(r, t) y = Gemm<transB = 1>(q, w1, b1)""",
+    "any-size": f"""a = Conv<{PAD}, strides = [2, 2]>(x, w0, b0) s = Relu(a)
+        c = Conv<{PAD}, strides = [2, 2]>(s, w1, b1) d = Relu(c) e = Conv<{PAD}>(d, w2, b2) f = Add(d, e)
+        p = GlobalAveragePool(f) q = Flatten(p) y = Gemm<transB = 1>(q, w3, b3)""",
     "batch-mean": f"""a = Conv<{PAD}>(x, w0, b0) s = Relu(a) p = GlobalAveragePool(s) q = Flatten(p)
         r = ReduceMean<keepdims = 1>(q, none) d = Sub(q, r) y = Gemm<transB = 1>(d, w1, b1)""",
 }
@@ -42,6 +45,7 @@ SHAPES = {
     "concat": [(4, 3, 3, 3), (4, 4, 3, 3), (6, 8, 1, 1), (5, 6)],
     "tokens": [(12, 8), (12, 8), (12, 8), (8, 6), (6, 5)],
     "reshape": [(6, 3, 3, 3), (5, 384)],
+    "any-size": [(6, 3, 3, 3), (4, 6, 3, 3), (4, 4, 3, 3), (5, 4)],
     "batch-mean": [(6, 3, 3, 3), (5, 6)],
 }
 
@@ -64,7 +68,8 @@ def _make(name: str, batch: str = "N") -> ModelProto:
         "one": np.array([1]),
         "none": np.array([0]),
     }
-    head = f'<ir_version: 10, opset_import: ["" : 20]> g (float[{batch},3,8,8] x) => (float[{batch},5] y)'
+    sizes = "N,N" if name == "any-size" else "8,8"  # as of exporters that call every open size the same
+    head = f'<ir_version: 10, opset_import: ["" : 20]> g (float[{batch},3,{sizes}] x) => (float[{batch},5] y)'
     model = onnx.parser.parse_model(f"{head} {{ {TEXTS[name]} }}")
     read = {each for node in model.graph.node for each in node.input}
     model.graph.initializer.extend(numpy_helper.from_array(each, key) for key, each in arrays.items() if key in read)

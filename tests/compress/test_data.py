@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -334,6 +335,7 @@ def test_digits_and_imagefolder_work_without_torch(photographs: Path) -> None:
     run_python(
         f"""
 import sys
+from dataclasses import replace
 from pathlib import Path
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -346,3 +348,15 @@ for data in (load("digits"), load("imagefolder", Path({str(photographs)!r}))):
     assert images.shape == (4, *data.spec.shape)
 """
     )
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_labels_that_are_no_classes_are_refused(label: int, part: str) -> None:
+    whole = plain()
+    images = getattr(whole, part)()
+    labels = images.labels.copy()
+    labels[5] = label
+    source = replace(whole, **{part: lambda: Images(images.images, labels)})
+    with pytest.raises(UserError, match=rf"image 5 has the label {label}, and its 4 classes are 0 to 3$"):
+        getattr(Data(source), part)

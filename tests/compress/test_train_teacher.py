@@ -18,13 +18,16 @@ import graph
 from compress.cli.app import app
 from compress.data import Spec
 from compress.errors import UserError
+from compress.repair import repair
 from compress.tasks import Task, task_of
 from compress.train import TrainConfig, train
 from compress.train.distributed import World
 from compress.train.goal import Distilled, Goal, Refined
-from compress.train.teacher import load_teacher
+from compress.train.teacher import OnnxTeacher, load_teacher
 from compress.train.trainer import Trainer
+from graph.classes import classes
 from graph.export import export
+from runtime import Session, SessionError, Settings, open_session
 
 SPEC = Spec("digits", (1, 8, 8), 10, tuple("0123456789"), (0.5,), (0.5,))
 
@@ -148,6 +151,27 @@ def test_a_file_of_a_fixed_batch_teaches_any(teacher: Path, tmp_path: Path) -> N
     assert torch.allclose(answers(images), module(images), atol=1e-5)
 
 
+@pytest.mark.parametrize(("device", "gpu"), [("cuda", 2), ("cuda:1", 1), ("cpu", None)])
+def test_a_file_runs_on_the_gpu_of_its_process(
+    device: str, gpu: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under torchrun that is torch's current one; where ONNX Runtime has none, the CPU takes over."""
+    wanted: list[Settings] = []
+
+    def spied(path: Path, settings: Settings) -> Session:
+        wanted.append(settings)
+        if settings.provider == "cuda":
+            raise SessionError("there is no GPU")
+        return open_session(path, settings)
+
+    graph.save(export(TinyNet(), torch.zeros(2, 1, 8, 8), name="net"), tmp_path / "net.onnx")
+    monkeypatch.setattr("compress.train.teacher.open_session", spied)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    OnnxTeacher(tmp_path / "net.onnx", device)
+    assert [settings.gpu for settings in wanted if settings.provider == "cuda"] == ([] if gpu is None else [gpu])
+    assert wanted[-1].provider == "cpu"
+
+
 def test_teachers_that_do_not_fit_are_one_line(teacher: Path, tmp_path: Path) -> None:
     five = TinyNet(classes=5)
     torch.save(five.state_dict(), tmp_path / "five.pth")
@@ -189,6 +213,28 @@ def test_resumed_is_as_if_never_stopped(way: str, teacher: Path, tmp_path: Path)
     assert all(torch.equal(value, b["goal"][name]) for name, value in a["goal"].items())
     assert ("soft" in a["goal"]) == (way == "refined")
     assert {**vars(resumed), "seconds": 0} == {**vars(expected), "seconds": 0}
+
+
+def test_zeros_of_a_file_outlive_an_interruption(teacher: Path, tmp_path: Path) -> None:
+    dense, zeroed = tmp_path / "dense.onnx", tmp_path / "zeroed.onnx"
+    module = TinyNet().eval()
+    module.load_state_dict(checkpoint(teacher)["model"])
+    graph.save(export(module, torch.zeros(2, 1, 8, 8), name="net"), dense)
+    found = classes(graph.analyse(graph.load(dense)))
+    gone = found.weakest(found.reduce(np.abs), 9)
+    images = np.random.default_rng(0).standard_normal((64, 1, 8, 8)).astype(np.float32)
+    graph.save(repair(found, gone, [{"input": images}]).model, zeroed)
+    taught = {"init": zeroed, "distill": dense, "mix": "mixup", "epochs": 3}
+    through, stopped = (config(tmp_path / name, **taught) for name in "ab")
+    train(through)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, progress=Interruption(after=len(Trainer(through).batches) + 1))
+    train(stopped, resume=True)
+    a, b = (checkpoint(run.out)["model"] for run in (through, stopped))
+    assert all(torch.equal(value, b[name]) for name, value in a.items())
+    zeros = [(a[f"bn{k}.weight"] == 0) & (a[f"bn{k}.bias"] == 0) for k in (1, 2)]
+    assert sum(int(each.sum()) for each in zeros) == 9
+    assert all((a[f"conv{k}.weight"][each] == 0).all() for k, each in zip((1, 2), zeros, strict=True))
 
 
 def test_several_passes_refine_as_one(teacher: Path, tmp_path: Path) -> None:

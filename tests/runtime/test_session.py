@@ -87,6 +87,8 @@ def test_settings_are_checked_before_anything_is_opened():
         Settings(threads=2, affinity="9999")
     with pytest.raises(SessionError, match="cuda_graph needs"):
         Settings(cuda_graph=True)
+    with pytest.raises(SessionError, match="gpu = 1 needs the provider cuda or tensorrt, not cpu"):
+        Settings(gpu=1)
 
 
 def test_every_setting_reaches_onnxruntime_and_the_description(build, monkeypatch):
@@ -111,6 +113,27 @@ def test_every_setting_reaches_onnxruntime_and_the_description(build, monkeypatc
     told = json.loads(json.dumps(session.describe()))
     assert told.items() >= {"threads": 2, "spinning": False, "affinity": "1", "free_dims": {"N": 5}}.items()
     assert told["onnxruntime_provider"] == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_gpu_is_taken_by_its_number(provider, build, monkeypatch):
+    seen = {}
+
+    def spied(model, options, *, providers, **rest):
+        seen.update(providers)
+        raise RuntimeError("no GPU here")
+
+    everywhere = [f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU")]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everywhere)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spied)
+    with pytest.raises(SessionError, match="no GPU here"):
+        open_session(build(DOUBLE), Settings(provider, gpu=3))
+    assert {name: options.get("device_id") for name, options in seen.items()} == {
+        **({"TensorrtExecutionProvider": "3"} if provider == "tensorrt" else {}),
+        "CUDAExecutionProvider": "3",
+        "CPUExecutionProvider": None,
+    }
 
 
 def test_a_size_that_is_not_there_is_not_fixed_in_silence(build):
