@@ -13,7 +13,7 @@ from onnx import ModelProto, ValueInfoProto
 
 import graph
 from compress.lost_channels import followed, left, read_lost
-from graph.program import read
+from graph.reader import read
 from runtime import Differences, OutputParity, Session, SessionError, Settings, Tolerance, open_session
 from runtime.parity import compare_arrays
 from runtime.session import Feeds

@@ -99,7 +99,7 @@ def _quality(found: Mapping[str, Any]) -> Iterator[str]:
             ["", f"{accuracy['metric']} on {accuracy['images']:,} images"],
             [["before", f"{accuracy['reference']:.2f} %"], ["this model", f"{accuracy['candidate']:.2f} %"]],
         )
-        yield f"\nThat both are equally good has p = {accuracy['p_value']:.3g} (McNemar's or the sign test).\n"
+        yield f"\nMcNemar's or the sign test of no difference: p = {accuracy['p_value']:.3g}.\n"
     parity = found["parity"]
     if parity["max_rel"] is not None:
         yield f"Largest difference of an output on {parity['inputs']:,} inputs: {parity['max_rel']:.2g} of its maximum."

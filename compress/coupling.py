@@ -26,7 +26,7 @@ from compress.readers import Reader, readers
 from compress.zeroing import hold_zero
 from graph.classes import Offer, classes
 from graph.export import export
-from graph.reads import name_of
+from graph.trace import name_of
 
 Numbers = NDArray[np.int64]
 

@@ -148,9 +148,8 @@ def _train(folder: Path, progress: Progress, **settings: Any) -> Summary:
 
 
 def _clear(folder: Path) -> None:
-    runs = [folder / name for name in ("dense", "trained")]
-    if any(run.exists() for run in runs) and not (folder / MARKER).exists():
-        raise UserError(f"{folder} holds something that is no finished demo: choose another --out or remove it")
-    for run in runs:
-        shutil.rmtree(run, ignore_errors=True)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise UserError(f"{folder} holds something else than a demo: choose another --out")
+    for run in ("dense", "trained"):
+        shutil.rmtree(folder / run, ignore_errors=True)
     write_text(folder / MARKER, "{}\n")  # an interrupted demo may be replaced, too

@@ -18,7 +18,7 @@ from compress.errors import NotEqual, UserError
 from compress.files import staged
 from compress.models import MODELS, build
 from compress.models.check import output_of
-from compress.models.resolve import pretrained
+from compress.models.resolve import own, pretrained
 from compress.registry import did_you_mean
 from compress.train import checkpoint, load_run
 from graph.export import export
@@ -64,7 +64,7 @@ def resolve(
         name: of a run's folder, a checkpoint, or a model.
         model: what a checkpoint that is no run holds the weights of.
         shape: (C, H, W) of one input; None for the usual one.
-        classes: None for the usual number.
+        classes: None for the usual number, or what ``module:callable`` makes by default.
         random: take random weights where trained ones are expected.
 
     Raises:
@@ -116,10 +116,14 @@ def export_file(target: Target, out: Path, *, opset: int) -> Parity:
 
 
 def _built(name: str, shape: Shape | None, classes: int | None) -> Target:
-    usual_shape, usual_classes = IMAGENET if ":" in name else CIFAR
+    library, _, rest = name.rpartition(":")
+    usual_shape, usual_classes = IMAGENET if library else CIFAR
     shape = shape or usual_shape
-    module = build(name, classes=classes or usual_classes, channels=shape[0])
-    return Target(name.rpartition(":")[2], module.eval(), shape)
+    if classes is None and library not in ("", "torchvision", "timm"):  # it knows how many it has
+        module = own(name, channels=shape[0], in_channels=shape[0])
+    else:
+        module = build(name, classes=classes or usual_classes, channels=shape[0])
+    return Target(rest, module.eval(), shape)
 
 
 def _checkpoint(path: Path, model: str, shape: Shape | None, classes: int | None) -> Target:

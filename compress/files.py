@@ -25,7 +25,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     try:
-        with _explained(path):
+        with explained(path):
             yield temporary
             if _is_special(path):
                 with temporary.open("rb") as source, path.open("wb") as sink:
@@ -50,12 +50,12 @@ def staged(path: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         raise UserError(f"cannot write {path}: it is no regular file")
-    with _explained(path):
+    with explained(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{path.name[:64]}.")
     with scratch as folder:
         yield Path(folder, target.name)
-        with _explained(path):
+        with explained(path):
             for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == target.name):
                 file.replace(target.parent / file.name)  # the model itself comes last
 
@@ -96,7 +96,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _temporary(path: Path) -> Path:
     """A new file beside ``path``, so that a rename suffices; anywhere if there will be no rename."""
-    with _explained(path):
+    with explained(path):
         if path.is_dir():
             raise UserError(f"cannot write {path}: it is a folder")
         folder = None
@@ -122,7 +122,12 @@ def _mode(path: Path) -> int:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Tell the user what the operating system refuses in the block, under the name ``path`` and no scratch file's.
+
+    Raises:
+        UserError: instead of any OSError.
+    """
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:

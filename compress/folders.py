@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from compress.errors import UserError
+from compress.files import explained
 
 
 @contextmanager
@@ -20,12 +21,14 @@ def replaced_folder(folder: Path, mark: str) -> Iterator[Path]:
         mark: the name of that file.
 
     Raises:
-        UserError: there is something else.
+        UserError: there is something else, or it cannot be written.
     """
     target = folder.resolve()
     check_replaceable(folder, mark)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:64]}.") as scratch:
+    with explained(folder):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:64]}.")
+    with beside as scratch:
         new = Path(scratch, "new")
         new.mkdir()
         yield new

@@ -26,7 +26,7 @@ from compress.recording import CASES, measure, record
 from compress.registry import unknown
 from compress.verifying import float_noise
 from graph.counts import size
-from graph.program import read
+from graph.reader import read
 from runtime import Session, open_session, random_cases
 from runtime.bundle import CARD, GOLDEN, MANIFEST, MODEL, SCHEMA, file_entry, seal
 from runtime.check import Checked, check
@@ -97,7 +97,7 @@ def package(path: Path, folder: Path, options: Options) -> Checked:
         said = {"model_author": options.author, "model_license": options.license}
         model = source.finished(name, said)
         graph.save(model, new / MODEL)
-        session = open_session(new / MODEL)
+        session = replace(open_session(new / MODEL), name=str(path))  # for messages
         for value in session.outputs:
             _ = value.dtype  # refuses what cannot be compared
         cases = _cases(source, session, options)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+QUIET = 30.0  # seconds that a log may be without a line
 
 
 class Progress(Protocol):
@@ -40,20 +43,21 @@ class Silent:
 
 
 class Lines:
-    """One plain line per set of figures."""
+    """One plain line per set of figures, and one now and then while there are none."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
 
     def start(self, total: int, done: int = 0) -> None:
         """Remember the size of the task."""
-        self.total, self.done = total, done
+        self.total, self.done, self.latest = total, done, time.monotonic()
 
     def update(self, n: int = 0, **figures: float) -> None:
-        """Print the figures, if there are any."""
+        """Print the figures, if there are any or nothing was printed for `QUIET` seconds."""
         self.done += n
-        if figures:
-            print(f"{self.done}/{self.total}  {describe(figures)}", file=self.stream, flush=True)
+        if figures or time.monotonic() - self.latest >= QUIET:
+            print(f"{self.done}/{self.total}  {describe(figures)}".rstrip(), file=self.stream, flush=True)
+            self.latest = time.monotonic()
 
     def stop(self) -> None:
         """Nothing is left to do."""

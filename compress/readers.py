@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from graph.classes import Offer
-from graph.reads import name_of
-from graph.trace import Trace
+from graph.trace import Trace, name_of
 
 Numbers = NDArray[np.int64]
 

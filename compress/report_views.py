@@ -91,8 +91,8 @@ def quality(content: Content) -> Blocks:
         blocks.append(page.table(headings, rows))
         blocks.append(
             page.text(
-                f"{accuracy['lost']:,} images lost, {accuracy['gained']:,} gained; that both are equally good has "
-                f"p = {accuracy['p_value']:.3g} (McNemar's or the sign test)."
+                f"{accuracy['lost']:,} images lost, {accuracy['gained']:,} gained; "
+                f"McNemar's or the sign test of no difference: p = {accuracy['p_value']:.3g}."
             )
         )
     if parity["max_rel"] is not None:

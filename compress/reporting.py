@@ -23,6 +23,8 @@ def report(path: Path, evidence: Evidence) -> str:
         UserError: it is neither, or a file in it is damaged.
         SessionError: the bundle is not what its manifest says.
     """
+    if not path.is_dir():  # which a machine without torch can tell, too
+        raise UserError(f"{path} is neither a folder of compress train nor a bundle of compress package")
     if (path / MANIFEST).is_file():
         if evidence != Evidence():
             raise UserError(f"{path} is a bundle and brings its own evidence: give no other")

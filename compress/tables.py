@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
@@ -12,6 +13,9 @@ from rich.table import Table
 from graph import Certificate
 from graph.inventory import Inventory
 from runtime import BenchResult, PairedAccuracy, Parity
+
+if TYPE_CHECKING:
+    from compress.prune.families import Family
 
 MOST = 12  # rows of one table; the JSON has them all
 
@@ -78,6 +82,12 @@ def offered(found: Inventory) -> Table | None:
     """Groups of channel classes; None if there are none."""
     rows = [(each.parameters, f"{each.classes:,}", _some(each.tensors)) for each in found.offered]
     return _largest("may go", rows, "parameters", "channels", "tensors")
+
+
+def zeroed(found: Iterable[Family]) -> Table | None:
+    """Where channel classes went; None if none did."""
+    rows = [(each.zeroed, f"{each.classes:,}", _some(each.tensors)) for each in found if each.zeroed]
+    return _largest("zeroed", rows, "classes", "of", "tensors")
 
 
 def held(found: Inventory) -> Table | None:

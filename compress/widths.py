@@ -19,7 +19,8 @@ from compress.progress import Progress
 from compress.staircase import relative_latency
 from graph.counts import node_macs
 from graph.nodes import attributes, key
-from graph.program import Program, read
+from graph.program import Program
+from graph.reader import read
 from runtime import Settings
 from runtime.session import Feeds
 from runtime.trial import trial

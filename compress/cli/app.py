@@ -22,6 +22,8 @@ from compress.files import check_writable, write_text
 F = TypeVar("F", bound=Callable[..., Any])
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+PACKAGES = ("compress", "graph", "runtime")  # our own
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "tomli_w": "tomli-w"}  # where pip has another name
 
 app = typer.Typer(
     name="compress",
@@ -143,6 +145,8 @@ def _for_the_user(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, (MemoryError, *_imported({"torch": "OutOfMemoryError"}))):
         return f"out of memory: {str(error).partition('.')[0] or 'try a smaller batch or model'}"
+    if isinstance(error, ModuleNotFoundError) and (name := str(error.name).partition(".")[0]) not in PACKAGES:
+        return f"this needs {name}, which is not installed here: pip install {DISTRIBUTIONS.get(name, name)}"
     if isinstance(error, OSError) and error.errno != errno.EPIPE:  # a closed pipe is typer's business
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
     return None

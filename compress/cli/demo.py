@@ -26,6 +26,9 @@ def demo(
 
     result = demonstrate(folder, say, Silent if quiet else progress)
     out.print(result.table())
+    timed = result.latency.candidate
+    if timed.reason:
+        say(f"the latency is {timed.stability}: {timed.reason}")
     say(f"picture: {result.picture}")
     write_json(json_path, result.to_dict())
     if not result.held:

@@ -72,6 +72,8 @@ def verify(
     Example: `compress verify slim.onnx --against model.onnx --data cifar10 --data-dir data`
     """
     if against is None:
+        if not model.exists():
+            raise UserError(f"{model}: no such file or folder")
         if not model.is_dir():
             raise UserError(f"name the model that {model} should equal with --against, or give the folder of a bundle")
         if any((data, rtol, atol, tolerance, max_drop, bisect, certificate, dim, given)):
@@ -125,10 +127,10 @@ def verify(
     }
     write_json(json_path, figures)
     if max_drop is not None and result.accuracy is not None:
+        lost = f"{model} loses {result.accuracy.drop:.2f} points of accuracy against {against}"
         if result.accuracy.drop > max_drop:
-            lost = f"{model} loses {result.accuracy.drop:.2f} points of accuracy against {against}"
             raise fail(f"{lost}, more than {max_drop:g}")
-        say(f"the accuracy of {model} is within {max_drop:g} points of {against}")
+        say(f"{lost}, no more than {max_drop:g}")
     elif beyond:
         worst = max(beyond, key=lambda output: output.max_rel)
         raise fail(f"{model} and {against} differ by {worst.difference}, more than the tolerance")

@@ -35,7 +35,11 @@ def build(name: str, *, classes: int, channels: int = 3) -> nn.Module:
         return _torchvision(rest, classes, channels)
     if library == "timm":
         return _timm(rest, classes, channels)
-    offered = {"classes": classes, "num_classes": classes, "channels": channels, "in_channels": channels}
+    return own(name, classes=classes, num_classes=classes, channels=channels, in_channels=channels)
+
+
+def own(name: str, **offered: int) -> nn.Module:
+    """What ``module:callable`` returns, called with those of ``offered`` that it names; errors as of `build`."""
     built: nn.Module = reference.call(name, (nn.Module,), "a torch.nn.Module", **offered)
     return built
 

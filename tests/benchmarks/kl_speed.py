@@ -19,7 +19,7 @@ import graph
 from compress.progress import progress
 from compress.prune import CRITERIA, Context
 from compress.prune.calibration import images
-from compress.prune.divergence import divergence
+from compress.prune.distributions import Distributions
 from compress.prune.masked import opened
 from graph.classes import classes
 from graph.masks import alike
@@ -41,7 +41,7 @@ def main() -> int:
     offered = classes(graph.analyse(graph.load(options.model)))
     groups = [np.flatnonzero(group) for group in alike(offered)[options.every // 2 :: options.every]]
     some = np.concatenate([group[[0, group.size // 2, -1]] for group in groups])
-    measure, whole = divergence(data), np.arange(len(data))
+    measure, whole = Distributions.of(data).divergence, np.arange(len(data))
     (name,) = data.batches[0]
     feeds = {name: np.concatenate([batch[name] for batch in data.batches])}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,11 @@ BAD_OPTIONS = [
     (f"{EXPORT} --input 1x8x8 --opset 99", "cannot export Net to opset 99"),
     (f"{EXPORT} --input 1x2x2", "cannot read images of 1x2x2"),
     ("export cli_nets:TwoOutputs -o precious.onnx --input 1x8x8", "one tensor, not tuple"),
+    # bundles and demos; no message names a scratch file
+    ("package net.onnx -o /proc/bundle", "cannot write /proc/bundle"),
+    ("package colour.onnx -o bundle --data digits", "compress: colour.onnx takes float"),
+    ("verify nowhere", "nowhere: no such file"),
+    ("demo --out .", "holds something else than a demo"),
     # train
     ("train --out run", "needs --model"),
     (f"{TRAIN} --model resnet2O", "did you mean 'resnet20'"),
@@ -224,6 +230,13 @@ def test_data_that_does_not_fit_is_not_blamed_on_the_shrunk_model(refused: Calla
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_provider_that_is_not_there(provider: str, refused: Callable[[str], str]) -> None:
     assert re.search(f"'{provider}' cannot be used here.*pip install", refused(f"{VERIFY} --provider {provider}"))
+
+
+def test_a_package_that_is_not_installed(refused: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("compress.demonstration", "compress.plots"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # what Python takes for missing
+    assert "pip install matplotlib" in refused("demo")
 
 
 def test_checkpoints_of_another_architecture(here: Path, refused: Callable[[str], str]) -> None:

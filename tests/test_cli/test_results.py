@@ -180,11 +180,12 @@ def test_tables_fit_80_columns_and_print_names_as_they_are(here: Path, cli: Cli)
             assert "[/red]" in result.out
 
 
-def test_export_of_a_callable(here: Path, cli: Cli) -> None:
-    result = cli("export cli_nets:Net -o net2.onnx --input 1x8x8 --classes 7 --json figures.json")
+@pytest.mark.parametrize(("option", "classes"), [("--classes 7", 7), ("", 10)])  # Net has ten by itself
+def test_export_of_a_callable(option: str, classes: int, here: Path, cli: Cli) -> None:
+    result = cli(f"export cli_nets:Net -o net2.onnx --input 1x8x8 {option} --json figures.json")
     assert (result.status, result.err) == (0, "")
     shape = onnx.load(here / "net2.onnx").graph.output[0].type.tensor_type.shape.dim
-    assert shape[0].dim_param and shape[1].dim_value == 7
+    assert shape[0].dim_param and shape[1].dim_value == classes
     assert load(here / "figures.json")["parity"]["max_rel"] < 1e-4
 
 

@@ -43,6 +43,7 @@ WAYS = {
     "few-taught": Way("512 images, 15 epochs at 0.003, mixup and teacher", {**FEW, **TAUGHT, "epochs": 15}),
     "few-refined": Way("the same, then 3 epochs, six copies, refined labels", {**FEW, **REFINED}, "few-taught"),
     "few-slow-plain": Way("512 images, 33 epochs at 0.0003, labels only", {**FEW, **SLOW, "epochs": 33}),
+    "few-slow-distilled": Way("512 images, 15 epochs at 0.0003, teacher", {**FEW, **SLOW, "epochs": 15}),
     "few-slow-taught": Way(
         "512 images, 15 epochs at 0.0003, mixup and teacher", {**FEW, **SLOW, **TAUGHT, "epochs": 15}
     ),
@@ -51,8 +52,9 @@ WAYS = {
     ),
     "some-plain": Way("5,000 images, 5 epochs at 0.003, labels only", SOME),
     "some-taught": Way("5,000 images, 5 epochs at 0.003, mixup and teacher", {**SOME, **TAUGHT}),
+    "some-distilled": Way("5,000 images, 5 epochs at 0.0003, teacher", {**SOME, **SLOW}),
     "all-plain": Way("49,900 images, 5 epochs at 0.01, labels only", ALL),
-    "all-taught": Way("49,900 images, 5 epochs at 0.01, mixup and teacher", {**ALL, **TAUGHT}),
+    "all-distilled": Way("49,900 images, 5 epochs at 0.01, teacher", ALL),
 }
 
 

@@ -8,8 +8,7 @@ from onnx import ModelProto
 import graph
 from graph.classes import Classes, classes
 from graph.counts import size
-from graph.reads import name_of
-from graph.trace import Use
+from graph.trace import Use, name_of
 from graph.values import Mask
 
 
