@@ -14,14 +14,14 @@ import onnx
 from rich.table import Table
 
 from compress import tables
+from compress.bridge.exporting import export_file, resolve
 from compress.errors import UserError
-from compress.exporting import export_file, resolve
 from compress.files import write_text
-from compress.plots import overview_plot
 from compress.progress import Progress
+from compress.report.plots import overview_plot
 from compress.shrinking import Shrunk, shrink_file
 from compress.train import Summary, TrainConfig, train
-from compress.verifying import accuracy_figures, verify_files
+from compress.verify.verifying import accuracy_figures, verify_files
 from runtime import BenchResult, PairedAccuracy, Plan, bench
 
 MODEL, EPOCHS, TARGET, BATCH = "resnet20", 25, 0.6, 32

@@ -10,11 +10,11 @@ from pathlib import Path
 from onnx import ModelProto
 
 import graph
+from compress.bench.staircase import kinds, staircase
 from compress.errors import NotEqual, UserError
 from compress.files import atomic, staged
-from compress.staircase import kinds, staircase
-from compress.verifying import BATCH, float_noise, inputs
-from graph.adapters import PRICES, Select
+from compress.verify.verifying import BATCH, float_noise, inputs
+from graph.choosing.adapters import PRICES, Select
 from runtime import Parity, Plan, Session, SessionError, Settings, bench, compare, open_session
 from runtime.session import Feeds
 

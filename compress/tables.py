@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from graph import Certificate
-from graph.inventory import Inventory
+from graph.reporting.inventory import Inventory
 from runtime import BenchResult, PairedAccuracy, Parity
 
 if TYPE_CHECKING:

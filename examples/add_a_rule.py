@@ -11,8 +11,8 @@ import numpy as np
 from onnx import ModelProto, NodeProto, numpy_helper, parser
 
 import graph
-from graph.rules import SIGNATURES
-from graph.signature import Signature
+from graph.tracing.rules import SIGNATURES
+from graph.tracing.signature import Signature
 from graph.values import Known, Values, value_rule
 
 TEXT = """

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from onnx import GraphProto, NodeProto, TensorProto
 
-from graph.constants import Stored, constant_of, type_of
-from graph.evaluate import Array
-from graph.io import files
-from graph.nodes import everywhere, key
-from graph.program import Program
-from graph.rules import signature
+from graph.files.io import files
+from graph.model.constants import Stored, constant_of, type_of
+from graph.model.evaluate import Array
+from graph.model.nodes import everywhere, key
+from graph.model.program import Program
+from graph.tracing.rules import signature
 
 SUMS = {"Attention", "Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
 FLOATS = {number for name, number in TensorProto.DataType.items() if "FLOAT" in name or name == "DOUBLE"}

@@ -13,8 +13,8 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from graph.errors import ModelError
-from graph.io import digest
-from graph.metadata import strip_exporter_metadata
+from graph.files.io import digest
+from graph.files.metadata import strip_exporter_metadata
 
 OPSET = 20
 

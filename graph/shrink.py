@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 from onnx import GraphProto, ModelProto
 
-from graph.adapters import Select
-from graph.certificate import Certificate, certify
-from graph.choice import choose
-from graph.copies import complete, skeleton
+from graph.choosing.adapters import Select
+from graph.choosing.choice import choose
 from graph.counts import size
-from graph.nodes import bodies
-from graph.planes import Choice
-from graph.program import Program
-from graph.reader import read
-from graph.surgery import operate
-from graph.trace import Trace
-from graph.tracer import trace
+from graph.files.copies import complete, skeleton
+from graph.model.nodes import bodies
+from graph.model.program import Program
+from graph.model.reader import read
+from graph.reporting.certificate import Certificate, certify
+from graph.rewriting.surgery import operate
+from graph.rewriting.write import names_taken
+from graph.tracing.planes import Choice
+from graph.tracing.trace import Trace
+from graph.tracing.tracer import trace
 from graph.values import Values, propagate
-from graph.write import names_taken
 
 
 @dataclass(frozen=True)

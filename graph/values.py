@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graph.evaluate import Array, CannotEvaluate
-from graph.movement import collapse, cut_elsewhere, data_inputs, move, unsettled
-from graph.padding import paddings
-from graph.program import Program, Shape, attributes, key
-from graph.rules import elementwise, executed, signature
-from graph.signature import OPAQUE, Signature
+from graph.model.evaluate import Array, CannotEvaluate
+from graph.model.padding import paddings
+from graph.model.program import Program, Shape, attributes, key
+from graph.tracing.movement import collapse, cut_elsewhere, data_inputs, move, unsettled
+from graph.tracing.rules import elementwise, executed, signature
+from graph.tracing.signature import OPAQUE, Signature
 
 Mask = NDArray[np.bool_]
 

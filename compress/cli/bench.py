@@ -85,7 +85,7 @@ def bench(
     if streams is not None and mode != THROUGHPUT:
         raise UserError("--streams are inferences at a time: give --mode throughput, too")
     check_outputs(json_path, plot)
-    from compress.benching import Subject, numbers
+    from compress.bench.grid import Subject, numbers
     from compress.cli import bench_parts as parts
     from compress.progress import Silent, progress
 

@@ -6,14 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compress import bench_tables, tables
-from compress.benching import Subject, bench_grid, cold_grid
-from compress.benching import memory as fresh_memory
+from compress import tables
+from compress.bench import tables as bench_tables
+from compress.bench.grid import Subject, bench_grid, cold_grid
+from compress.bench.grid import memory as fresh_memory
+from compress.bench.profiling import profile_files
+from compress.bench.widths import ladders
 from compress.cli.app import out, say
-from compress.profiling import profile_files
 from compress.progress import Progress
-from compress.verifying import accuracy_figures, verify_files
-from compress.widths import ladders
+from compress.verify.verifying import accuracy_figures, verify_files
 from runtime import BenchResult, Comparison, Settings
 
 Found = dict[str, Any]
@@ -43,7 +44,7 @@ def speed(
         say(f"their outputs differ by at most {largest:.2g} of the largest value")
     found["results"] = [result.to_dict() for result in results]
     if plot is not None:
-        from compress.plots import latency_plot  # matplotlib takes a while to import
+        from compress.report.plots import latency_plot  # matplotlib takes a while to import
 
         latency_plot(results, plot)
     return [result.comparison for result in results if result.comparison is not None]
@@ -86,7 +87,7 @@ def profile(found: Found, subject: Subject, how: list[Settings], plot: Path | No
             say(line)
     found["profiles"] = [each.to_dict() for each in profiles]
     if plot is not None:
-        from compress.plots import profile_plot
+        from compress.report.plots import profile_plot
 
         profile_plot(profiles[0], plot)
 

@@ -36,7 +36,7 @@ def export(
     """
     shape = _shape(input_shape)
     check_outputs(onnx, json_path)
-    from compress.exporting import export_file, resolve
+    from compress.bridge.exporting import export_file, resolve
 
     found = resolve(target, model=model, shape=shape, classes=classes, random=random_init)
     result = export_file(found, onnx, opset=opset)

@@ -49,7 +49,7 @@ def inspect(
     import graph
     from compress import tables
     from compress.prune.samples import Samples
-    from graph.inventory import inventory
+    from graph.reporting.inventory import inventory
 
     found = inventory(graph.analyse(graph.load(model)))
     for each in (tables.totals(found), tables.offered(found), tables.held(found)):
@@ -79,7 +79,7 @@ def _measure(
     found = measure(model, calibration, criterion, settings=how, seed=seed, progress=meter)
     out.print(table(found))
     if plot is not None:
-        from compress.plots import sensitivity_plot
+        from compress.report.plots import sensitivity_plot
 
         sensitivity_plot(found, plot)
     return asdict(found)

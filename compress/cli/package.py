@@ -42,9 +42,9 @@ def package(
     Example: `compress package slim.onnx -o bundle --certificate slim.json --data cifar10 --data-dir data`
     """
     check_outputs(json_path, source=model)
-    from compress.folders import check_replaceable
-    from compress.packaging import Options
-    from compress.packaging import package as write
+    from compress.bundle.folders import check_replaceable
+    from compress.bundle.packaging import Options
+    from compress.bundle.packaging import package as write
     from runtime.bundle import MANIFEST
 
     check_replaceable(folder, MANIFEST)

@@ -31,8 +31,8 @@ def report(
     """
     check_outputs(page)
     from compress.files import write_text
-    from compress.report_views import Evidence
-    from compress.reporting import report as make
+    from compress.report.reporting import report as make
+    from compress.report.views import Evidence
 
     evidence = Evidence.read(certificate=certificate, verification=verification, bench=bench)
     write_text(page, make(path, evidence))

@@ -88,8 +88,8 @@ def verify(
         _check_bundle(model, how, json_path)
         return
     from compress import tables
-    from compress.bisecting import bisect as find_first
-    from compress.verifying import accuracy_figures, tolerances, verify_files
+    from compress.verify.bisecting import bisect as find_first
+    from compress.verify.verifying import accuracy_figures, tolerances, verify_files
     from runtime.bundle import file_entry
     from runtime.providers import placement
 

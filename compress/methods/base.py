@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from compress.coupling import coupling
+from compress.bridge.coupling import coupling
 from compress.errors import UserError
 from compress.methods.groups import Groups
 from compress.methods.scales import Scales

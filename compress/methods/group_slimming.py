@@ -19,7 +19,7 @@ class GroupSlimming(OnGroups, Thresholding):
 
     With n elements in the group and s the first root mean square of its family, this is the prox of n s^2 p(m); for
     L1 of strength s sqrt(n) |v|, the group lasso, with the weights s that make it adaptive (Wang and Leng, Comput.
-    Stat. Data Anal. 52, 2008). The groups are those that `graph.shrink` can remove (see `compress.coupling`).
+    Stat. Data Anal. 52, 2008). The groups are those that `graph.shrink` can remove (see `compress.bridge.coupling`).
 
     The weights keep their momentum m. Since a gradient then counts 1 / (1 - m) times, so does the penalty: the step of
     the prox is lr / (1 - m), and training comes to rest where the gradient of the loss is the penalty's slope.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compress.coupling import Coupling
+from compress.bridge.coupling import Coupling
 from compress.methods.units import Units
 
 

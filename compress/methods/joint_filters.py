@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compress.coupling import Coupling
+from compress.bridge.coupling import Coupling
 
 ALIKE = 0.9  # |cosine| of two filters of which one is redundant
 

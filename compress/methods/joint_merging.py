@@ -11,8 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from compress.coupling import Coupling
-from compress.readers import Reader
+from compress.bridge.coupling import Coupling
+from compress.bridge.readers import Reader
 
 
 class Inputs:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from compress.coupling import coupling
+from compress.bridge.coupling import coupling
 from compress.methods.base import METHODS, Method, Plan
 from compress.methods.groups import Groups
 from compress.methods.scales import Scales

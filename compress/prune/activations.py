@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from compress.prune.criterion import CRITERIA, Context
 from compress.prune.masked import opened
-from graph.classes import Classes, Scores
-from graph.moments import MOMENTS, with_moments
-from graph.rules import signature
-from graph.trace import Read, Site, name_of
-from graph.weights import weight
+from graph.candidates.classes import Classes, Scores
+from graph.candidates.moments import MOMENTS, with_moments
+from graph.choosing.weights import weight
+from graph.tracing.rules import signature
+from graph.tracing.trace import Read, Site, name_of
 
 Vector = NDArray[np.float64]
 

@@ -12,8 +12,8 @@ import numpy as np
 import graph
 from compress.errors import UserError
 from compress.prune.selection import Selection
-from graph.classes import Classes
-from graph.forecast import Forecast
+from graph.candidates.classes import Classes
+from graph.candidates.forecast import Forecast
 from graph.values import Mask
 
 Budget = Literal["keep", "params", "macs", "bytes", "latency"]

@@ -11,7 +11,7 @@ from compress.prune.calibration import Calibration
 from compress.prune.store import Store
 from compress.prune.trained import Trained
 from compress.registry import Registry
-from graph.classes import Classes, Scores
+from graph.candidates.classes import Classes, Scores
 from graph.values import Mask
 from runtime import Settings
 

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from compress.errors import UserError
 from compress.prune.calibration import Calibration, Outputs
 from compress.prune.masked import Rows
-from graph.classes import Scores
+from graph.candidates.classes import Scores
 from graph.values import Mask
 from runtime.session import Array
 

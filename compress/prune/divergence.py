@@ -12,10 +12,10 @@ from compress.prune.calibration import Calibration, Outputs
 from compress.prune.criterion import CRITERIA, Context
 from compress.prune.distributions import Distributions, mean_by_row
 from compress.prune.masked import MaskedModel, Measure, Rows
-from graph.classes import Classes, Scores
+from graph.candidates.classes import Classes, Scores
+from graph.candidates.masks import alike
 from graph.counts import macs
-from graph.io import digest
-from graph.masks import alike
+from graph.files.io import digest
 from graph.values import Mask
 
 CHUNK, WORK = 32, 2e11  # classes, and MACs, between two signs of life: some seconds

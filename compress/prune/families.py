@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graph.classes import Classes
-from graph.trace import name_of
+from graph.candidates.classes import Classes
+from graph.tracing.trace import name_of
 from graph.values import Mask
 
 

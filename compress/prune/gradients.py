@@ -16,7 +16,7 @@ from compress.errors import UserError
 from compress.prune.activations import Seen, seen
 from compress.prune.criterion import CRITERIA, Context
 from compress.prune.masked import opened
-from graph.classes import Classes, Scores
+from graph.candidates.classes import Classes, Scores
 
 if TYPE_CHECKING:
     from compress.prune.gates import Gate

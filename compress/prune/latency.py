@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import graph
+from compress.bench.widths import Form, at_sizes, form_of
 from compress.errors import UserError
 from compress.progress import Progress
 from compress.prune.budgets import unreachable
 from compress.prune.layers import LatencyTable
 from compress.prune.selection import Selection
-from compress.widths import Form, at_sizes, form_of
-from graph.classes import Classes, Scores
-from graph.forecast import shapes_without
-from graph.masks import alike
+from graph.candidates.classes import Classes, Scores
+from graph.candidates.forecast import shapes_without
+from graph.candidates.masks import alike
 from graph.values import Mask
 from runtime import Plan, Settings, bench
 from runtime.trial import trial

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from compress.bench.staircase import quickest
+from compress.bench.widths import STEP, Form
 from compress.progress import Progress
 from compress.remembered import cache_file, machine, remember, remembered
-from compress.staircase import quickest
-from compress.widths import STEP, Form
 from runtime import Plan, Settings
 
 SCHEMA = 1

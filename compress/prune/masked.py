@@ -13,8 +13,8 @@ from onnx import ModelProto
 
 import graph
 from compress.prune.calibration import Calibration, Outputs, by_sample
-from graph.classes import Classes
-from graph.halves import Halves, halve
+from graph.candidates.classes import Classes
+from graph.candidates.halves import Halves, halve
 from graph.values import Mask
 from runtime import Session, Settings, open_session
 from runtime.session import Array, Feeds

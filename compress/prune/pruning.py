@@ -22,8 +22,8 @@ from compress.prune.selection import Selection, local, protected
 from compress.prune.store import Store
 from compress.prune.trained import trained
 from compress.repair import repair
-from graph.classes import Classes, Scores, classes
-from graph.forecast import Forecast
+from graph.candidates.classes import Classes, Scores, classes
+from graph.candidates.forecast import Forecast
 from graph.values import Mask
 from runtime import Settings
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.registry import unknown
-from graph.classes import Classes, Offer, Scores
-from graph.trace import name_of
+from graph.candidates.classes import Classes, Offer, Scores
+from graph.tracing.trace import name_of
 from graph.values import Mask
 
 Block = NDArray[np.int64]

@@ -19,7 +19,7 @@ from compress.prune.criterion import CRITERIA, Context
 from compress.prune.divergence import distance
 from compress.prune.families import makers
 from compress.prune.masked import MaskedModel, Measure, Rows
-from graph.classes import Classes, classes
+from graph.candidates.classes import Classes, classes
 from runtime import Settings, named_task
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 0.9)

@@ -10,7 +10,7 @@ import numpy as np
 
 from compress.errors import UserError
 from compress.files import write_text
-from graph.classes import Scores
+from graph.candidates.classes import Scores
 
 EVERY = 5.0  # seconds
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compress.prune.criterion import CRITERIA, Context
 from compress.repair import importance
-from graph.classes import Classes, Scores
+from graph.candidates.classes import Classes, Scores
 
 
 @CRITERIA.register("surgeon")

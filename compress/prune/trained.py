@@ -39,7 +39,7 @@ class Trained:
         Raises:
             UserError: the file is none.
         """
-        from compress.importing import load_onnx
+        from compress.bridge.importing import load_onnx
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.onnx")
@@ -62,8 +62,8 @@ def trained(source: Path, settings: Settings, samples: Samples, init: str, model
     """
     if samples.data is None:
         return None
+    from compress.bridge.exporting import resolve
     from compress.data import load
-    from compress.exporting import resolve
     from compress.models.check import output_of
     from compress.tasks import task_of
 

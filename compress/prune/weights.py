@@ -10,10 +10,10 @@ from scipy.spatial.distance import cdist
 
 from compress.errors import UserError
 from compress.prune.criterion import CRITERIA, Context
-from graph.classes import Classes, Offer, Scores
-from graph.masks import alike
-from graph.nodes import key
-from graph.trace import name_of
+from graph.candidates.classes import Classes, Offer, Scores
+from graph.candidates.masks import alike
+from graph.model.nodes import key
+from graph.tracing.trace import name_of
 
 
 @CRITERIA.register("random")

@@ -9,9 +9,9 @@ from onnx import NodeProto
 
 from compress.repair.layer import Layer
 from compress.repair.windows import transposed_pads
-from graph.nodes import attributes, key, label
-from graph.program import Program
-from graph.trace import Trace, Use
+from graph.model.nodes import attributes, key, label
+from graph.model.program import Program
+from graph.tracing.trace import Trace, Use
 
 
 def fittable(program: Program, trace: Trace) -> tuple[list[Layer], dict[str, str]]:

@@ -18,10 +18,10 @@ from compress.repair.layer import Layer, current
 from compress.repair.moments import Moments, moments
 from compress.repair.refit import RIDGE, gone, output_error
 from compress.repair.walk import Walk, pieces, samples
-from graph.classes import Classes, Offer, Scores
-from graph.rules import signature
-from graph.trace import Use
-from graph.weights import weight
+from graph.candidates.classes import Classes, Offer, Scores
+from graph.choosing.weights import weight
+from graph.tracing.rules import signature
+from graph.tracing.trace import Use
 from runtime import Settings
 from runtime.session import Array, Feeds
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from compress.repair.windows import Places, windows
-from graph.nodes import attributes, key
-from graph.program import Program
-from graph.trace import Use
+from graph.model.nodes import attributes, key
+from graph.model.program import Program
+from graph.tracing.trace import Use
 from runtime.session import Array
 
 Matrix = NDArray[np.float64]

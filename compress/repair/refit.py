@@ -23,9 +23,9 @@ from compress.repair.residual import Residual, residual
 from compress.repair.ridge import fitted
 from compress.repair.rows import rows
 from compress.repair.walk import Walk, pieces, samples
-from graph.classes import Classes, Offer
-from graph.nodes import bodies, label
-from graph.trace import Use
+from graph.candidates.classes import Classes, Offer
+from graph.model.nodes import bodies, label
+from graph.tracing.trace import Use
 from graph.values import Mask
 from runtime import Settings
 from runtime.session import Array, Feeds

@@ -10,9 +10,9 @@ import numpy as np
 from onnx import NodeProto
 
 from compress.repair.fittable import sole
-from graph.nodes import attributes, key
-from graph.program import Program
-from graph.trace import JOINS
+from graph.model.nodes import attributes, key
+from graph.model.program import Program
+from graph.tracing.trace import JOINS
 from runtime.session import Array
 
 SHIFTS = {"Add", "Sub", "Identity", "Dropout"}  # with a constant, or with nothing

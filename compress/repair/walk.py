@@ -7,9 +7,9 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from compress.errors import UserError
-from graph.nodes import captured
-from graph.program import Program
-from graph.trace import Use
+from graph.model.nodes import captured
+from graph.model.program import Program
+from graph.tracing.trace import Use
 from runtime import Settings, open_session
 from runtime.session import Array, Feeds
 

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graph.nodes import attributes, key
+from graph.model.nodes import attributes, key
 from runtime.session import Array
 
 Places = NDArray[np.int64]

@@ -10,7 +10,7 @@ from compress.prune.calibration import Calibration, by_sample
 from compress.prune.divergence import distance
 from compress.prune.masked import opened
 from compress.prune.store import Store
-from graph.io import digest
+from graph.files.io import digest
 from graph.rows.facts import RowTrace
 from graph.rows.masks import masked
 from graph.rows.needs import Keep

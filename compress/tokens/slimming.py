@@ -19,9 +19,9 @@ from compress.prune.samples import Samples
 from compress.prune.store import Store
 from compress.tokens.choosing import Chooser
 from compress.tokens.masking import MaskedTokens
-from compress.verifying import float_noise, inputs
+from compress.verify.verifying import float_noise, inputs
 from graph.counts import Size, size
-from graph.reader import read
+from graph.model.reader import read
 from graph.rows.facts import RowTrace
 from graph.rows.forecast import Forecast
 from graph.rows.masks import masked

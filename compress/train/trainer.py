@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from compress import data as datasets
+from compress.bridge.importing import load_onnx
 from compress.data import Images, ImageSet
 from compress.data.augment import Loader
 from compress.data.expansion import expanded
 from compress.errors import UserError
-from compress.importing import load_onnx
 from compress.methods import METHODS, Plan
 from compress.models import build
 from compress.models.check import check_fits

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from compress.importing import scaling
+from compress.bridge.importing import scaling
 from compress.train.recalibrate import BATCHES
 
 LENGTH = 2**0.5

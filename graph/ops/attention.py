@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from graph.patches import Context, Patch, patch
-from graph.program import Program, attributes
-from graph.rules import along, signature_rule, single
-from graph.signature import OPAQUE, Signature
+from graph.model.program import Program, attributes
+from graph.rewriting.patches import Context, Patch, patch
+from graph.tracing.rules import along, signature_rule, single
+from graph.tracing.signature import OPAQUE, Signature
 from graph.values import Known, Values, carry, value_rule
 
 MASK = 3  # its slot

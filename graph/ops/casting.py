@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from graph.program import Program
-from graph.rules import along, signature_rule
-from graph.signature import Signature
+from graph.model.program import Program
+from graph.tracing.rules import along, signature_rule
+from graph.tracing.signature import Signature
 from graph.values import Known, Values, carry, value_rule
 
 

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from graph.choosing.weights import weight
 from graph.errors import ModelError
-from graph.evaluate import Array, CannotEvaluate
-from graph.movement import collapse, trains
-from graph.patches import Context, Patch, patch
-from graph.program import Program, attributes, key, label
-from graph.rules import expand, shapes, signature_rule
-from graph.signature import OPAQUE, Signature
+from graph.model.evaluate import Array, CannotEvaluate
+from graph.model.program import Program, attributes, key, label
+from graph.rewriting.patches import Context, Patch, patch
+from graph.tracing.movement import collapse, trains
+from graph.tracing.rules import expand, shapes, signature_rule
+from graph.tracing.signature import OPAQUE, Signature
 from graph.values import Known, Mask, Values, value_rule
-from graph.weights import weight
 
 
 @signature_rule("Conv")

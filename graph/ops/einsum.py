@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import NodeProto
 
-from graph.evaluate import Array
-from graph.movement import collapse
-from graph.program import Program, attributes
-from graph.rules import signature_rule
-from graph.signature import OPAQUE, Signature
+from graph.model.evaluate import Array
+from graph.model.program import Program, attributes
+from graph.tracing.movement import collapse
+from graph.tracing.rules import signature_rule
+from graph.tracing.signature import OPAQUE, Signature
 from graph.values import Known, Values, value_rule
 
 DOTS = "..."

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto, numpy_helper
 
-from graph.program import Program, attributes
-from graph.rules import signature_rule
-from graph.signature import OPAQUE, Signature
+from graph.model.program import Program, attributes
+from graph.tracing.rules import signature_rule
+from graph.tracing.signature import OPAQUE, Signature
 from graph.values import Known, Values, value_rule
 
 

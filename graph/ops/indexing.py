@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from graph.program import Program, attributes
-from graph.rules import along, signature_rule
-from graph.signature import OPAQUE, Signature
+from graph.model.program import Program, attributes
+from graph.tracing.rules import along, signature_rule
+from graph.tracing.signature import OPAQUE, Signature
 from graph.values import Known, Values, carry, value_rule
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from graph.program import Program, attributes, key
-from graph.rules import SIGNATURES, along, signature_rule, single
-from graph.signature import Signature
+from graph.model.program import Program, attributes, key
+from graph.tracing.rules import SIGNATURES, along, signature_rule, single
+from graph.tracing.signature import Signature
 from graph.values import Known, Values, carry, value_rule
 
 SIGNATURES["InstanceNormalization"] = "n c ..., c, c -> n c ..."

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
+from graph.model.program import Program, attributes, key
 from graph.ops.contraction import padded
-from graph.program import Program, attributes, key
-from graph.rules import SIGNATURES, along, signature_rule, single
-from graph.signature import OPAQUE, Signature
+from graph.tracing.rules import SIGNATURES, along, signature_rule, single
+from graph.tracing.signature import OPAQUE, Signature
 from graph.values import Known, Values, carry, value_rule
 
 REDUCTIONS = ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]

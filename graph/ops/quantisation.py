@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from graph.program import Program
-from graph.quantised import scale_axes, zero_point
-from graph.rules import signature_rule
-from graph.signature import OPAQUE, Signature
+from graph.model.program import Program
+from graph.model.quantised import scale_axes, zero_point
+from graph.tracing.rules import signature_rule
+from graph.tracing.signature import OPAQUE, Signature
 from graph.values import Known, Values, carry, value_rule
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from graph.program import Program
-from graph.rules import signature_rule
-from graph.signature import OPAQUE, Signature
+from graph.model.program import Program
+from graph.tracing.rules import signature_rule
+from graph.tracing.signature import OPAQUE, Signature
 
 
 @signature_rule("GRU", "LSTM", "RNN")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from graph.patches import Context, Patch, patch
-from graph.program import Program, attributes, key
-from graph.rules import SIGNATURES, along, signature_rule
-from graph.signature import Signature
+from graph.model.program import Program, attributes, key
+from graph.rewriting.patches import Context, Patch, patch
+from graph.tracing.rules import SIGNATURES, along, signature_rule
+from graph.tracing.signature import Signature
 from graph.values import Known, Values, carry, value_rule
 
 SIGNATURES["GridSample"] = ". c ..., ... -> . c ..."

@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import defs
 
-from graph.rules import ELEMENTWISE, MOVEMENT, SIGNATURES
+from graph.tracing.rules import ELEMENTWISE, MOVEMENT, SIGNATURES
 from graph.values import RULES
 
 HEAD = """\

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
-from graph.nodes import attributes, key
-from graph.program import Program
-from graph.rules import signature, single
-from graph.signature import OPAQUE, Signature
+from graph.model.nodes import attributes, key
+from graph.model.program import Program
+from graph.tracing.rules import signature, single
+from graph.tracing.signature import OPAQUE, Signature
 
 MASK = 3  # the slot of Attention's mask
 KEYS = "t"  # its letter for what attention looks at

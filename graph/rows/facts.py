@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from graph.program import Program
-from graph.trace import Ids, Site, Use
+from graph.model.program import Program
+from graph.tracing.trace import Ids, Site, Use
 from graph.values import Mask
 
 

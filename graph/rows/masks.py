@@ -9,15 +9,15 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
-from graph.copies import complete, skeleton
-from graph.evaluate import Array
-from graph.nodes import key
+from graph.files.copies import complete, skeleton
+from graph.model.evaluate import Array
+from graph.model.nodes import key
+from graph.rewriting.tidy import keep as keep_entries
+from graph.rewriting.write import names_taken, unused
 from graph.rows.alone import MASK
 from graph.rows.facts import Mixer, RowTrace
 from graph.rows.needs import Keep
-from graph.tidy import keep as keep_entries
 from graph.values import Mask
-from graph.write import names_taken, unused
 
 FAR = -3e4  #: added to a score it makes a weight of zero, also in half precision
 

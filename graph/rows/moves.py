@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from graph.evaluate import CannotEvaluate
-from graph.movement import RESHAPES, data_inputs, move, slice_steps, touched
-from graph.nodes import key
-from graph.padding import paddings
-from graph.program import Program
+from graph.model.evaluate import CannotEvaluate
+from graph.model.nodes import key
+from graph.model.padding import paddings
+from graph.model.program import Program
 from graph.rows.facts import Place, Rows
 from graph.rows.tracer import Tracer
-from graph.sites import GRID
-from graph.sizes import Sizes
-from graph.trace import Ids
+from graph.tracing.movement import RESHAPES, data_inputs, move, slice_steps, touched
+from graph.tracing.sites import GRID
+from graph.tracing.sizes import Sizes
+from graph.tracing.trace import Ids
 
 
 class Moves(Tracer):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from onnx import NodeProto
 
 from graph.rows.facts import Place, RowTrace
-from graph.trace import Site
+from graph.tracing.trace import Site
 from graph.values import Mask
 
 Needs = dict[Place, Mask]  #: rows of the model [count, bool] by place

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from graph.copies import complete, skeleton
-from graph.nodes import attributes, key
-from graph.program import Program
+from graph.choosing.weights import weight
+from graph.files.copies import complete, skeleton
+from graph.model.nodes import attributes, key
+from graph.model.program import Program
+from graph.rewriting.write import names_taken, unused
 from graph.rows.facts import RowTrace
 from graph.rows.needs import Needs
-from graph.rules import elementwise, executed, signature
-from graph.weights import weight
-from graph.write import names_taken, unused
+from graph.tracing.rules import elementwise, executed, signature
 
 
 def unpack(trace: RowTrace, need: Needs) -> ModelProto | None:

@@ -6,12 +6,12 @@ import numpy as np
 from onnx import NodeProto
 
 from graph.errors import ModelError
-from graph.movement import touched
-from graph.nodes import key, label
+from graph.model.nodes import key, label
 from graph.rows.facts import Place, RowTrace
 from graph.rows.needs import Keep, Needs, kept, needs
-from graph.rules import executed
-from graph.trace import Site
+from graph.tracing.movement import touched
+from graph.tracing.rules import executed
+from graph.tracing.trace import Site
 from graph.values import Mask
 
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from graph.copies import complete, skeleton
-from graph.evaluate import Array
-from graph.nodes import attributes, key
-from graph.patches import PATCHES, Context
-from graph.reader import read as program_of
+from graph.files.copies import complete, skeleton
+from graph.model.evaluate import Array
+from graph.model.nodes import attributes, key
+from graph.model.reader import read as program_of
+from graph.rewriting.patches import PATCHES, Context
+from graph.rewriting.surgery import set_attribute
+from graph.rewriting.tidy import tidy
+from graph.rewriting.write import names_taken, unused, write_constants
 from graph.rows.alone import MASK
 from graph.rows.facts import RowTrace
 from graph.rows.needs import Keep, needs
 from graph.rows.packed import unpack
 from graph.rows.plan import Plan
 from graph.rows.trace import trace
-from graph.rules import executed
 from graph.shrink import shrink
-from graph.surgery import set_attribute
-from graph.tidy import tidy
-from graph.trace import Use
+from graph.tracing.rules import executed
+from graph.tracing.trace import Use
 from graph.values import Mask
-from graph.write import names_taken, unused, write_constants
 
 
 def remove(model: ModelProto, keep: Keep | None = None) -> ModelProto:

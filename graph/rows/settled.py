@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, NodeProto, ValueInfoProto, numpy_helper
 
-from graph.copies import complete, skeleton
-from graph.evaluate import Array
-from graph.nodes import key
-from graph.program import Program
-from graph.reader import read
-from graph.sizes import Sizes
-from graph.tidy import keep, tidy
-from graph.write import names_taken, unused
+from graph.files.copies import complete, skeleton
+from graph.model.evaluate import Array
+from graph.model.nodes import key
+from graph.model.program import Program
+from graph.model.reader import read
+from graph.rewriting.tidy import keep, tidy
+from graph.rewriting.write import names_taken, unused
+from graph.tracing.sizes import Sizes
 
 
 def settled(program: Program) -> Program:

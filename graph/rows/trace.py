@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 from onnx import NodeProto
 
-from graph.nodes import captured, key
-from graph.program import Program
+from graph.model.nodes import captured, key
+from graph.model.program import Program
 from graph.rows.alone import MASK, rowwise
 from graph.rows.facts import Mixer, Place, Rows, RowTrace
 from graph.rows.moves import Moves
 from graph.rows.settled import settled
-from graph.rules import elementwise, executed
-from graph.signature import OPAQUE, Signature
+from graph.tracing.rules import elementwise, executed
+from graph.tracing.signature import OPAQUE, Signature
 
 MEANS = {"GlobalAveragePool", "ReduceMean"}
 

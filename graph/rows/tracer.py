@@ -10,11 +10,11 @@ from onnx import NodeProto
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from graph.nodes import key
-from graph.program import Program
+from graph.model.nodes import key
+from graph.model.program import Program
 from graph.rows.facts import Place, Rows, RowTrace
-from graph.sites import GRID
-from graph.trace import Ids, Site
+from graph.tracing.sites import GRID
+from graph.tracing.trace import Ids, Site
 
 ZERO_KEEPING = {"Cast", "Identity", "IsNaN", "Mul"}  # a softmax's weight of zero stays one
 

@@ -21,8 +21,8 @@ from compress.prune import CRITERIA, Context
 from compress.prune.calibration import images
 from compress.prune.distributions import Distributions
 from compress.prune.masked import opened
-from graph.classes import classes
-from graph.masks import alike
+from graph.candidates.classes import classes
+from graph.candidates.masks import alike
 from runtime import Settings, open_session
 
 TOLERANCE, SPEEDUP = 1e-4, 5.0

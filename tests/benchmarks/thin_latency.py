@@ -21,7 +21,7 @@ from onnx import ModelProto
 from torch import nn
 
 import graph
-from graph.classes import Classes, classes
+from graph.candidates.classes import Classes, classes
 from graph.export import export
 from graph.values import Mask
 from runtime.bench import bench

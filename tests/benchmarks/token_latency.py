@@ -18,7 +18,7 @@ import graph
 from compress.prune.masked import opened
 from graph.counts import size
 from graph.export import export
-from graph.reader import read
+from graph.model.reader import read
 from graph.rows.forecast import Forecast
 from graph.rows.masks import masked
 from graph.rows.needs import Keep

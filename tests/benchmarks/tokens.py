@@ -19,7 +19,7 @@ from compress.prune.calibration import fed
 from compress.prune.masked import opened
 from compress.tokens.choosing import Chooser
 from compress.tokens.masking import MaskedTokens
-from graph.reader import read
+from graph.model.reader import read
 from graph.rows.facts import RowTrace
 from graph.rows.forecast import Forecast
 from graph.rows.masks import masked

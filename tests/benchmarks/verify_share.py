@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
-from compress.verifying import verify_files
+from compress.verify.verifying import verify_files
 from runtime.session import Array, Feeds, Session
 
 

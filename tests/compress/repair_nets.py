@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import graph
 from compress.repair import Repair, repair
-from graph.classes import Classes, classes
+from graph.candidates.classes import Classes, classes
 from graph.values import Mask
 from runtime import Settings, open_session
 

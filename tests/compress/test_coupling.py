@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from torchvision import models
 
 import graph
-from compress.coupling import Coupling, coupling
+from compress.bridge.coupling import Coupling, coupling
 from compress.models import build
-from graph.classes import classes
+from graph.candidates.classes import classes
 from graph.export import export
 from runtime import open_session
 

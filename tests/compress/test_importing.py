@@ -13,11 +13,11 @@ from tiny_net import NoNorm, Plain, TinyNet, WideNet
 from torch import Tensor, nn
 
 import graph
+from compress.bridge.importing import load_onnx
 from compress.errors import UserError
-from compress.importing import load_onnx
 from compress.repair import repair
 from compress.train.unfolding import unfold
-from graph.classes import classes
+from graph.candidates.classes import classes
 from graph.export import export
 
 SHAPE = (1, 8, 8)

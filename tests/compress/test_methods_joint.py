@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from toy_training import CHANNELS, STEPS, Training, export_once, plan
 
 import graph
-from compress.coupling import Coupling, coupling
+from compress.bridge.coupling import Coupling, coupling
 from compress.methods.joint_filters import find_filters, gradient_count, overlap, redundant
 from compress.methods.joint_merging import Consumers
 from compress.methods.joint_sparsity import AUTO, EPSILON, REDUNDANCY
@@ -167,7 +167,7 @@ def doubled(model: Net, factor: float) -> Net:
 
 
 def coupled(model: nn.Module) -> Coupling:
-    with patch("compress.coupling.export", export_once):
+    with patch("compress.bridge.coupling.export", export_once):
         return coupling(model, (3, 8, 8))
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from compress.plots import roofline
-from compress.profiling import Profiles
-from compress.roofline import Roof, measure_roof
+from compress.bench.profiling import Profiles
+from compress.bench.roofline import Roof, measure_roof
+from compress.report.plots import roofline
 from runtime import Settings
 from runtime.profile import Op, Profile
 

@@ -13,7 +13,7 @@ import graph
 from compress.errors import UserError
 from compress.prune.budgets import Trial, check_reachable, fewest
 from compress.prune.selection import Selection
-from graph.classes import Classes, classes
+from graph.candidates.classes import Classes, classes
 
 
 def offered(folder: Path, net: str) -> tuple[Classes, Path]:

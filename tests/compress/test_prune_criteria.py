@@ -17,9 +17,9 @@ from compress.prune.calibration import fed
 from compress.prune.masked import opened
 from compress.prune.selection import Selection, local, protected
 from compress.prune.store import Store
-from graph.classes import Classes, classes
-from graph.forecast import Forecast
-from graph.trace import name_of
+from graph.candidates.classes import Classes, classes
+from graph.candidates.forecast import Forecast
+from graph.tracing.trace import name_of
 from runtime import Settings
 
 SETTINGS = Settings(threads=1)

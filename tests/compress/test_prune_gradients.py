@@ -17,9 +17,9 @@ from compress.prune.calibration import Calibration, fed
 from compress.prune.masked import opened
 from compress.prune.trained import Trained
 from compress.tasks import task_of
-from graph.classes import classes
+from graph.candidates.classes import classes
 from graph.export import export
-from graph.trace import name_of
+from graph.tracing.trace import name_of
 from runtime import Settings
 
 ONE = Settings(threads=1)

@@ -11,13 +11,13 @@ from mask_nets import NETS
 from onnx import ModelProto
 
 import graph
+from compress.bench.widths import Form, form_of
 from compress.errors import UserError
 from compress.progress import Silent
 from compress.prune.latency import QUICK, SURE, LatencyForecast, fastest
 from compress.prune.layers import LatencyTable
 from compress.prune.selection import Selection
-from compress.widths import Form, form_of
-from graph.classes import Classes, classes
+from graph.candidates.classes import Classes, classes
 from graph.values import Mask
 from runtime import Plan, Settings
 

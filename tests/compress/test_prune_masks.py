@@ -12,9 +12,9 @@ from compress.prune import CRITERIA, Context
 from compress.prune.calibration import Calibration, by_sample
 from compress.prune.distributions import Distributions
 from compress.prune.masked import MaskedModel, opened
-from graph.classes import Classes, classes
-from graph.halves import halve
-from graph.masks import alike
+from graph.candidates.classes import Classes, classes
+from graph.candidates.halves import halve
+from graph.candidates.masks import alike
 from runtime import Settings
 
 SETTINGS = Settings(threads=1, optimisation="off")

@@ -12,7 +12,7 @@ from compress.prune import CRITERIA, Context
 from compress.prune.calibration import Calibration, fed
 from compress.prune.distributions import Distributions
 from compress.prune.masked import opened
-from graph.classes import classes
+from graph.candidates.classes import classes
 from runtime import Settings
 
 ONE = Settings(threads=1)

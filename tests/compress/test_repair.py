@@ -19,7 +19,7 @@ from repair_nets import (
 
 import graph
 from compress.repair import importance, repair
-from graph.classes import classes
+from graph.candidates.classes import classes
 
 
 def test_a_duplicated_channel_costs_nothing() -> None:

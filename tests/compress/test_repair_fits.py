@@ -25,7 +25,7 @@ import graph
 from compress.repair import repair
 from compress.repair.fittable import fittable
 from compress.repair.walk import Walk, pieces
-from graph.classes import classes
+from graph.candidates.classes import classes
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "sounds"])

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from compress import page, svg
+from compress.report import page, svg
 
 EVIL = '</svg><script>alert("x")</script>&'
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 import vessels
 
+from compress.bridge.exporting import export_file, resolve
 from compress.data import load
 from compress.errors import UserError
-from compress.exporting import export_file, resolve
 from compress.progress import Silent
-from compress.report_views import Evidence
-from compress.reporting import report
+from compress.report.reporting import report
+from compress.report.views import Evidence
 from compress.shrinking import shrink_file
 from compress.tasks import task_of
 from compress.train import TrainConfig, load_run, train
-from compress.verifying import accuracy_figures, verify_files
+from compress.verify.verifying import accuracy_figures, verify_files
 
 FIGURES = ["F1", "IoU", "accuracy", "sensitivity", "specificity", "AUC"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from onnx import ModelProto, TensorProto, checker, helper
 
-from compress import staircase as stairs
-from compress.staircase import KINDS, TOP, Staircase, Timer, kinds, probe, staircase
+from compress.bench import staircase as stairs
+from compress.bench.staircase import KINDS, TOP, Staircase, Timer, kinds, probe, staircase
 from runtime import Settings, open_session, random_feeds
 
 Law = Callable[[int], float]

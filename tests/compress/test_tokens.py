@@ -19,7 +19,7 @@ from compress.prune.store import Store
 from compress.tokens.choosing import Chooser
 from compress.tokens.masking import MaskedTokens
 from graph.export import export
-from graph.reader import read
+from graph.model.reader import read
 from graph.rows.facts import Mixer
 from graph.rows.forecast import Forecast
 from graph.rows.needs import Keep

@@ -25,7 +25,7 @@ from compress.train.distributed import World
 from compress.train.goal import Distilled, Goal, Refined
 from compress.train.teacher import OnnxTeacher, load_teacher
 from compress.train.trainer import Trainer
-from graph.classes import classes
+from graph.candidates.classes import classes
 from graph.export import export
 from runtime import Session, SessionError, Settings, open_session
 

@@ -10,7 +10,7 @@ from compress.errors import UserError
 from compress.models import build, check_fits
 from compress.models.unet import UNet
 from graph.export import export
-from graph.reader import read
+from graph.model.reader import read
 from runtime import open_session
 
 

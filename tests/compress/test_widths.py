@@ -9,8 +9,8 @@ import pytest
 from onnx import ModelProto, checker
 from onnx_files import network
 
+from compress.bench.widths import LAYERS, RUNGS, STEP, Form, Ladder, forms, ladders, rungs
 from compress.progress import Silent
-from compress.widths import LAYERS, RUNGS, STEP, Form, Ladder, forms, ladders, rungs
 from runtime import Settings, open_session, random_feeds
 
 ONE = Settings(threads=1)

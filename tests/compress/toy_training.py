@@ -48,7 +48,7 @@ class Training:
             self.model.bn2.weight[: self.zeros_given] = 0
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
         self.method: Method = METHODS.get(self.name)()
-        with patch("compress.coupling.export", export_once):
+        with patch("compress.bridge.coupling.export", export_once):
             self.method.setup(self.model, self.optimizer, self.plan)
         self.step = 0
 

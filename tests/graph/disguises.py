@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper, version_converter
 
-from graph.program import captured
+from graph.model.program import captured
 
 Disguise = Callable[[ModelProto, np.random.Generator], None]
 

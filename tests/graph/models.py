@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper, parser, shape_inference
 
 import graph
-from graph.program import Program
-from graph.reader import read
+from graph.model.program import Program
+from graph.model.reader import read
 
 Array = NDArray[Any]
 

@@ -12,7 +12,7 @@ from networks import network
 from onnx import ModelProto
 
 import graph
-from graph.adapters import Select
+from graph.choosing.adapters import Select
 
 PAD = "pads=[1,1,1,1]"
 

@@ -10,7 +10,7 @@ from models import Array, Weights, build, shrunk, widths
 from onnx import ModelProto
 
 import graph
-from graph.inventory import inventory
+from graph.reporting.inventory import inventory
 
 IN = "float[N,3,8,8] x"
 PAD = "pads=[1,1,1,1]"

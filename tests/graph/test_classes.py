@@ -9,9 +9,9 @@ from models import Weights, assert_same, build, shrunk, widths
 from networks import network
 
 import graph
-from graph.classes import classes
-from graph.inventory import inventory
-from graph.trace import name_of
+from graph.candidates.classes import classes
+from graph.reporting.inventory import inventory
+from graph.tracing.trace import name_of
 
 RESIDUAL = """(float[N,3,8,8] x) => (float[N,5] y) {
     a = Conv<pads=[1,1,1,1]>(x, w0, b0)

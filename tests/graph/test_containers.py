@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 import graph
 from graph import ModelError
-from graph.reader import read
+from graph.model.reader import read
 
 TYPES = {"float": np.float32, "float16": np.float16, "double": np.float64, "bfloat16": ml_dtypes.bfloat16}
 FIRST = {"bfloat16": 22, "double": 14}  # Conv has no bfloat16 before; onnx's reference of BatchNormalization is wrong

@@ -11,7 +11,7 @@ from models import Array, session
 from onnx import ModelProto
 
 import graph
-from graph.classes import classes
+from graph.candidates.classes import classes
 from tests.benchmarks.zoo.zeroing import random_share, stay
 
 FILES = """

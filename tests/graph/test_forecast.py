@@ -13,8 +13,8 @@ from models import Weights, build
 from networks import network
 
 import graph
-from graph.classes import classes
-from graph.forecast import Forecast
+from graph.candidates.classes import classes
+from graph.candidates.forecast import Forecast
 
 PAD = "pads=[1,1,1,1]"
 

@@ -22,8 +22,8 @@ from networks import network
 from onnx import ModelProto
 
 import graph
-from graph.adapters import Select
-from graph.reader import read
+from graph.choosing.adapters import Select
+from graph.model.reader import read
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 

@@ -7,7 +7,7 @@ import pytest
 from models import Array, Weights, build, shrunk, widths
 
 import graph
-from graph.classes import classes
+from graph.candidates.classes import classes
 
 W = Weights()
 

@@ -12,8 +12,8 @@ from networks import network
 from onnx import ModelProto
 
 import graph
-from graph.classes import classes
-from graph.inventory import Held, Inventory, inventory
+from graph.candidates.classes import classes
+from graph.reporting.inventory import Held, Inventory, inventory
 
 PAD = "pads=[1,1,1,1]"
 

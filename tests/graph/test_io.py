@@ -12,8 +12,8 @@ from onnx import ModelProto, helper, numpy_helper, parser
 
 import graph
 from graph import ModelError
-from graph.io import digest, files
-from graph.pieces import pieces
+from graph.files.io import digest, files
+from graph.files.pieces import pieces
 
 
 def small(seed: int = 0) -> ModelProto:
@@ -198,7 +198,7 @@ def large(seed: int) -> ModelProto:
 
 
 def test_over_the_limit_weights_go_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graph.io.PROTOBUF_LIMIT", 1000)
+    monkeypatch.setattr("graph.files.io.PROTOBUF_LIMIT", 1000)
     path = tmp_path / "model.onnx"
     for seed in (0, 1, 1):
         model = large(seed)
@@ -211,7 +211,7 @@ def test_over_the_limit_weights_go_beside(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_what_goes_beside_may_be_of_any_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Contents in typed fields, of sparse tensors and of Constant nodes."""
-    monkeypatch.setattr("graph.io.PROTOBUF_LIMIT", 1000)
+    monkeypatch.setattr("graph.files.io.PROTOBUF_LIMIT", 1000)
     model = large(0)
     values = np.arange(400, dtype=np.float32)
     model.graph.initializer.append(helper.make_tensor("typed", onnx.TensorProto.FLOAT, [400], values))
@@ -232,7 +232,7 @@ def test_what_goes_beside_may_be_of_any_kind(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_crash_between_weights_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graph.io.PROTOBUF_LIMIT", 1000)
+    monkeypatch.setattr("graph.files.io.PROTOBUF_LIMIT", 1000)
     path = tmp_path / "model.onnx"
     graph.save(large(0), path)
     replace = os.replace

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from models import Array
 from onnx import NodeProto, defs, helper, numpy_helper
 
-from graph.evaluate import CannotEvaluate, evaluate
-from graph.movement import collapse, move, reshape, touched
-from graph.padding import paddings
-from graph.program import Program
-from graph.reader import read
+from graph.model.evaluate import CannotEvaluate, evaluate
+from graph.model.padding import paddings
+from graph.model.program import Program
+from graph.model.reader import read
+from graph.tracing.movement import collapse, move, reshape, touched
 
 OPSET = [helper.make_opsetid("", 20)]
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4)

@@ -11,10 +11,10 @@ from onnx import GraphProto, ModelProto, TensorProto, compose, helper
 
 import graph
 from graph import ModelError
-from graph.classes import classes
+from graph.candidates.classes import classes
 from graph.counts import macs
-from graph.nodes import bodies, everywhere
-from graph.reader import read
+from graph.model.nodes import bodies, everywhere
+from graph.model.reader import read
 
 W = Weights()
 DEAD = (1, 4)

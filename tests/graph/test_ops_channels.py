@@ -8,7 +8,7 @@ from models import Array, Weights, build, shrunk, widths
 from onnx import ModelProto
 
 import graph
-from graph.classes import classes
+from graph.candidates.classes import classes
 
 PAD = "pads=[1,1,1,1]"
 random = np.random.default_rng(0)

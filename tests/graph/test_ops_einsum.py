@@ -10,7 +10,7 @@ from models import Array, Weights, build, shrunk, widths
 from onnx import ModelProto
 
 import graph
-from graph.classes import classes
+from graph.candidates.classes import classes
 
 SIZES = {"a": 2, "b": 3, "c": 4, "d": 5, "e": 6}
 

@@ -6,7 +6,7 @@ import numpy as np
 from models import Weights, build, shrunk, widths
 
 import graph
-from graph.classes import classes
+from graph.candidates.classes import classes
 
 HEAD = "(int64[N,5] tokens) => (float[N,5,p] y)"
 

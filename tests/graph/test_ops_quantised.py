@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnxruntime import quantization
 
 import graph
-from graph.classes import classes
+from graph.candidates.classes import classes
 
 PAD = "pads=[1,1,1,1]"
 NET = (

@@ -8,7 +8,7 @@ import pytest
 from onnx import defs
 
 from graph.ops.table import APART, channels, table
-from graph.rules import ELEMENTWISE, MOVEMENT, SIGNATURES
+from graph.tracing.rules import ELEMENTWISE, MOVEMENT, SIGNATURES
 from graph.values import RULES
 
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"

@@ -7,8 +7,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import graph
 from graph import ModelError
-from graph.program import captured, label
-from graph.reader import read
+from graph.model.program import captured, label
+from graph.model.reader import read
 
 IN = "float[N,3,H,W] x"
 

@@ -12,7 +12,7 @@ from token_nets import LAYERS, PACKINGS, PATCHES, WIDTH, Keep, Transformer
 
 from graph.counts import size
 from graph.errors import ModelError
-from graph.reader import read
+from graph.model.reader import read
 from graph.rows.facts import RowTrace
 from graph.rows.forecast import Forecast
 from graph.rows.masks import masked

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from models import Weights, build
 from onnx import defs
 
-from graph.reader import read
-from graph.rules import ELEMENTWISE, MOVEMENT, SIGNATURES, signature
-from graph.signature import OPAQUE, parse
+from graph.model.reader import read
+from graph.tracing.rules import ELEMENTWISE, MOVEMENT, SIGNATURES, signature
+from graph.tracing.signature import OPAQUE, parse
 
 
 def test_ellipsis_stands_for_any_number_of_opaque_axes() -> None:

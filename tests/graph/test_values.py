@@ -15,8 +15,8 @@ from models import Array, Weights, build, exposed, feeds, run
 from networks import network
 from onnx import ModelProto
 
+from graph.model.reader import read
 from graph.ops.contraction import absorbs_border
-from graph.reader import read
 from graph.values import Known, Values, propagate
 
 

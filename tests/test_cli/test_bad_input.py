@@ -233,7 +233,7 @@ def test_a_provider_that_is_not_there(provider: str, refused: Callable[[str], st
 
 
 def test_a_package_that_is_not_installed(refused: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("compress.demonstration", "compress.plots"):
+    for name in ("compress.demonstration", "compress.report.plots"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # what Python takes for missing
     assert "pip install matplotlib" in refused("demo")

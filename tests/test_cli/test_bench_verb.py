@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from shell import Cli
 
-from compress import widths
+from compress.bench import widths
 
 BOTH = "bench net.onnx --against other.onnx --seconds 0.1 --threads 1 --json figures.json"
 

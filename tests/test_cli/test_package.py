@@ -150,7 +150,7 @@ def test_outputs_that_depend_on_the_settings_get_more_room(cli: Cli, monkeypatch
     assert cli("package half.onnx -o narrow").status == 0
     assert manifest("narrow")["tolerances"]["outputs"] == {}
     assert len(manifest("narrow")["tolerances"]["measured"]) == 4
-    monkeypatch.setattr("compress.recording.MARGIN", 1e6)
+    monkeypatch.setattr("compress.bundle.recording.MARGIN", 1e6)
     assert cli("package net.onnx -o wide").status == 0
     measured = [each["outputs"]["output"]["max_abs"] for each in manifest("wide")["tolerances"]["measured"]]
     allowed = manifest("wide")["tolerances"]["outputs"]["output"]
@@ -218,7 +218,7 @@ def test_outputs_that_nobody_can_check(
     text = '<ir_version: 10, opset_import: ["" : 20]> g (float[4] x) => (seq(float[1]) y) { y = SplitToSequence(x) }'
     onnx.save(onnx.parser.parse_model(text), here / "parts.onnx")
     assert "'y' is a seq" in refused("package parts.onnx -o bundle")
-    monkeypatch.setattr("compress.recording.MARGIN", 1e9)  # the tolerance would be larger than the output
+    monkeypatch.setattr("compress.bundle.recording.MARGIN", 1e9)  # the tolerance would be larger than the output
     assert "depends on onnxruntime's settings" in refused("package net.onnx -o bundle")
 
 

@@ -13,9 +13,9 @@ from onnx import numpy_helper
 from shell import Cli
 
 from compress import shrinking
+from compress.bench.staircase import KINDS, WIDTHS, Staircase
 from compress.prune import CRITERIA, latency, pruning
 from compress.prune.masked import MaskedModel
-from compress.staircase import KINDS, WIDTHS, Staircase
 
 MODEL = "net.onnx"
 

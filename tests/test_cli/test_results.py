@@ -15,7 +15,7 @@ from onnx import ModelProto, numpy_helper
 from onnx_files import CONSTANT, DEAD
 from shell import Cli
 
-import graph.io
+import graph.files.io
 from compress import __version__, shrinking
 from compress.cli import app
 
@@ -81,7 +81,7 @@ def test_weights_beyond_the_limit_of_protobuf_lie_beside_the_model(
     here: Path, cli: Cli, files: Callable[[], dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files()
-    monkeypatch.setattr(graph.io, "PROTOBUF_LIMIT", 1000)
+    monkeypatch.setattr(graph.files.io, "PROTOBUF_LIMIT", 1000)
     assert cli("shrink net.onnx -o slim.onnx").status == 0
     (data,) = files().keys() - before.keys() - {"slim.onnx", "slim.json"}
     assert data.startswith("slim.onnx")

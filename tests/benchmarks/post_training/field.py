@@ -19,7 +19,7 @@ from compress.models import MODELS
 from compress.train.checkpoint import load_weights
 from graph.counts import size
 from graph.export import export
-from graph.reader import read
+from graph.model.reader import read
 from runtime import Settings, open_session
 
 ONE = Settings(threads=1)

@@ -7,9 +7,9 @@ from onnx import ModelProto
 
 import graph
 from compress.repair import importance, repair
-from graph.classes import Classes, Scores, classes
-from graph.forecast import Forecast
-from graph.trace import name_of
+from graph.candidates.classes import Classes, Scores, classes
+from graph.candidates.forecast import Forecast
+from graph.tracing.trace import name_of
 from graph.values import Mask
 from tests.benchmarks.post_training.field import ONE, Batches
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 import graph
-from graph.classes import classes
+from graph.candidates.classes import classes
 from tests.benchmarks.rivals.judge import error
 from tests.benchmarks.zoo.zeroing import random_share, removable_share, stay
 

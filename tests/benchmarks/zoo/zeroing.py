@@ -6,9 +6,9 @@ import numpy as np
 from onnx import ModelProto
 
 import graph
-from graph.classes import Classes, classes
+from graph.candidates.classes import Classes, classes
 from graph.counts import size
-from graph.trace import Use, name_of
+from graph.tracing.trace import Use, name_of
 from graph.values import Mask
 
 

@@ -1,0 +1,1 @@
+"""What `compress bench` measures and explains."""

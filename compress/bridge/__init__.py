@@ -1,0 +1,1 @@
+"""Between PyTorch and ONNX: out, back in, and whose channels are coupled."""

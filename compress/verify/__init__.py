@@ -1,0 +1,1 @@
+"""Do two files agree, and if not, where do they part?"""

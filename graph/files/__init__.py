@@ -1,0 +1,1 @@
+"""ONNX files: read, written whole, with weights beside them."""

@@ -1,0 +1,1 @@
+"""Step 0: the model as the compiler sees it."""

@@ -1,0 +1,1 @@
+"""What went and why, what could go, and what holds the rest."""

@@ -1,0 +1,1 @@
+"""Step 1: which elements are the same channel?"""
