@@ -153,13 +153,13 @@ def verdict(result: BenchResult) -> str:
     comparison = result.comparison
     assert comparison is not None
     candidate, reference = names(result)
-    words = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
+    words, advice = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}, ""
     if math.isinf(comparison.ratio.high):
-        words["same"] = "cannot be told apart in so few rounds, give more --seconds, from"
+        words["same"], advice = "cannot be told apart from", "; that were too few rounds: give more --seconds"
     ratio, where = comparison.ratio, f"{result.settings['provider']}, batch {batch(result)}"
     return (
         f"{where}: {candidate} {words[comparison.verdict]} {reference} "
-        f"(speedup {ratio.estimate:.3f}, {ratio.level:.0%} interval {ratio.low:.3f} to {ratio.high:.3f})"
+        f"(speedup {ratio.estimate:.3f}, {ratio.level:.0%} interval {ratio.low:.3f} to {ratio.high:.3f}){advice}"
     )
 
 

@@ -13,7 +13,7 @@ from compress.registry import unknown
 if TYPE_CHECKING:
     from runtime import Settings
 
-SESSION_HELP = "threads, affinity, spinning, optimisation, free-dims, tf32, cudnn-search, cuda-graph or fallback."
+SESSION_HELP = "threads, affinity, spinning, optimisation, free-dims, gpu, tf32, cudnn-search, cuda-graph or fallback."
 Provider = Annotated[str, typer.Option(help="cpu, cuda, tensorrt, or another that onnxruntime has.")]
 SessionPairs = Annotated[list[str] | None, typer.Option("--session", metavar="NAME=VALUE", help=SESSION_HELP)]
 Dims = Annotated[list[str] | None, typer.Option("--dim", metavar="NAME=SIZE", help="Size of a dynamic axis of inputs.")]
@@ -66,6 +66,12 @@ def _size(where: str, text: str) -> int:
     return int(text)
 
 
+def _number(where: str, text: str) -> int:
+    if not text.isdecimal():
+        raise UserError(f"{where}: give a whole number from 0")
+    return int(text)
+
+
 def _switch(where: str, text: str) -> bool:
     if text not in ("on", "off"):
         raise UserError(f"{where}: give on or off")
@@ -90,6 +96,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "spinning": _switch,
     "optimisation": _text,
     "free-dims": _free_dims,
+    "gpu": _number,
     "tf32": _switch,
     "cudnn-search": _text,
     "cuda-graph": _switch,

@@ -59,6 +59,8 @@ def pad(program: Program, node: NodeProto, array: Array, shape: Shape, fill: Arr
             raise CannotEvaluate("Pad: with copies of channels")
         array = np.broadcast_to(array, [shape[a] if a == axis else n for a, n in enumerate(array.shape)])
         keep = array.take(range(max(-before, 0), array.shape[axis] - max(-after, 0)), axis)
+        if before + after + array.shape[axis] != keep.shape[axis] + max(before, 0) + max(after, 0):
+            raise CannotEvaluate("Pad: it crops more than there is")
         blocks = [_filled(keep, axis, before, fill, 0), keep, _filled(keep, axis, after, fill, max(before, 0))]
         array = np.concatenate([block for block in blocks if block.shape[axis]], axis)
     return array

@@ -214,6 +214,15 @@ def test_pad_that_crops(low: int, high: int, expected: list[int]) -> None:
     np.testing.assert_array_equal(move(model, node, [collapse(full)], np.zeros((), np.int64))[0], [expected])
 
 
+@pytest.mark.parametrize(("low", "high"), [(-4, 4), (5, -4)])
+def test_pad_that_crops_more_than_there_is(low: int, high: int) -> None:
+    full = np.array([[1, 2, 3]] * 2)
+    node = helper.make_node("Pad", ["x0", "pads"], ["y0"])
+    model = program(node, [full], {"pads": np.array([0, low, 0, high])})
+    with pytest.raises(CannotEvaluate, match="crops more than there is"):
+        move(model, node, [collapse(full)], np.zeros((), np.int64))
+
+
 @pytest.mark.parametrize(("low", "high", "expected"), [(-1, 2, [2, 3, 7, 8]), (1, 1, [7, 1, 2, 3, 8])])
 def test_pad_with_channels_of_its_own(low: int, high: int, expected: list[int]) -> None:
     full = np.array([[1, 2, 3]] * 2)

@@ -82,6 +82,8 @@ BAD_OPTIONS = [
     (f"{VERIFY} --session optimisation=most", "unknown optimisation 'most'"),
     (f"{VERIFY} --session affinity=2", "affinity = '2'.*threads is not set"),
     (f"{VERIFY} --session cuda-graph=on", "cuda_graph needs the provider cuda"),
+    (f"{VERIFY} --session gpu=first", "--session gpu=first: give a whole number from 0"),
+    (f"{VERIFY} --session gpu=1", "gpu = 1 needs the provider cuda or tensorrt"),
     (f"{VERIFY} --session free-dims=N", "free-dims=N: give a whole number"),
     (f"{VERIFY} --session free-dims=3", "free-dims=3: give NAME:SIZE"),
     (f"{VERIFY} --session free-dims=M:3", "no dynamic size 'M'; it has: N"),
