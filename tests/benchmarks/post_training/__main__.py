@@ -18,7 +18,7 @@ import torch
 from tests.benchmarks.post_training import peers
 from tests.benchmarks.post_training.field import FIELD, Network, network, onnx_of, resnet56
 from tests.benchmarks.post_training.ours import Pruner
-from tests.benchmarks.post_training.recovery import FACTOR, WAYS, recovery_table
+from tests.benchmarks.post_training.recovery import WAYS, recovery_table
 from tests.benchmarks.post_training.rows import Row, Rows
 from tests.benchmarks.rivals.report import insert, setting, table
 
@@ -134,8 +134,7 @@ def main() -> None:
     rows = Rows(options.folder)
     net = network("resnet56", options.shared, options.data)
     text = f"{datetime.date.today()}, {setting()}.\n\n{resnet_table(rows, net, options.shared)}\n"
-    untrained = next(ours(rows, net, 0, [FACTOR]))
-    text += recovery_table(rows, net, options.data, options.ways, original(rows, net), untrained) + "\n"
+    text += recovery_table(rows, net, options.data, options.ways, original(rows, net)) + "\n"
     text += field_table(rows, [network(name, options.shared, options.data) for name in FIELD])
     print(text)
     insert(ROOT / "docs" / "results" / "post-training.md", text)
