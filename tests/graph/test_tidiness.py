@@ -19,6 +19,6 @@ def test_nothing_dead_is_left(seed: int) -> None:
     picked = [(BLOCKS[place], int(rng.integers(1 << 16))) for place in rng.integers(len(BLOCKS), size=4)]
     slim, _ = shrunk(network(seed, picked))
     graph = gs.import_onnx(slim)
-    before = [node.name for node in graph.model.nodes], set(graph.tensors())
+    before = [node.name for node in graph.nodes], set(graph.tensors())
     graph.cleanup()
-    assert ([node.name for node in graph.model.nodes], set(graph.tensors())) == before
+    assert ([node.name for node in graph.nodes], set(graph.tensors())) == before
