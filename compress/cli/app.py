@@ -108,7 +108,8 @@ def check_outputs(*written: Path | None, source: Path | None = None) -> None:
         source: a file to be read.
 
     Raises:
-        UserError: one cannot be written, or two are the same.
+        ModelError: ``source`` cannot be read.
+        UserError: one cannot be written, holds weights of ``source``, or two are the same.
     """
     outputs = [path for path in written if path is not None]
     for path in outputs:
@@ -116,6 +117,13 @@ def check_outputs(*written: Path | None, source: Path | None = None) -> None:
     for first, second in combinations([*outputs, *([source] if source else [])], 2):
         if first.resolve() == second.resolve():
             raise UserError(f"{first} is named for two files: give them different names")
+    if source is not None and any(path.exists() for path in outputs):
+        from graph.files.io import files
+
+        weights = [path.resolve() for path in files(source)[1:]]
+        for path in outputs:
+            if path.resolve() in weights:
+                raise UserError(f"{path} holds the weights of {source}: give another name")
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:

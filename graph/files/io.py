@@ -33,6 +33,15 @@ def load(path: str | Path) -> onnx.ModelProto:
             truncated or outside the model's folder.
     """
     path = Path(path)
+    model = parse(path)
+    for tensor in tensors(model):
+        if uses_external_data(tensor):
+            load_external(tensor, path)
+    return model
+
+
+def parse(path: Path) -> onnx.ModelProto:
+    """Read a model without its external data; errors as of `load`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -51,9 +60,6 @@ def load(path: str | Path) -> onnx.ModelProto:
         ) from error
     if not model.ir_version or not model.opset_import or not model.HasField("graph"):
         raise ModelError(f"{path} is not an ONNX model: it has no graph, IR version or opset; export it again")
-    for tensor in tensors(model):
-        if uses_external_data(tensor):
-            load_external(tensor, path)
     return model
 
 
@@ -91,7 +97,6 @@ def digest(model: onnx.ModelProto) -> str:
 
 
 def files(path: Path) -> list[Path]:
-    """The file of a model and those of its external data."""
-    model = onnx.load(path, load_external_data=False)
-    names = {ExternalDataInfo(tensor).location for tensor in tensors(model) if uses_external_data(tensor)}
+    """The file of a model and those of its external data; errors as of `load`."""
+    names = {ExternalDataInfo(tensor).location for tensor in tensors(parse(path)) if uses_external_data(tensor)}
     return [path, *(path.parent / name for name in sorted(names))]

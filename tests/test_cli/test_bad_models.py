@@ -169,6 +169,15 @@ def test_external_data(way: str, verb: str, here: Path, refused: Callable[[str],
     assert location in message and ("outside the model's folder" in message) == outside
 
 
+@pytest.mark.parametrize("line", ["shrink apart.onnx -o weights.bin", "inspect apart.onnx --json weights.bin"])
+def test_weights_of_the_source_are_not_overwritten(line: str, cli: Cli) -> None:
+    onnx.save_model(network(), "apart.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    before = Path("weights.bin").read_bytes()
+    result = cli(line)
+    assert result.status == 2 and "weights.bin holds the weights of apart.onnx" in result.err
+    assert Path("weights.bin").read_bytes() == before
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_kept_and_reported(value: float, cli: Cli) -> None:
     """0 * inf is not 0: what such a weight reads stays."""
