@@ -40,7 +40,7 @@ def tokens(
     Without a budget only tokens go that nobody reads, such as all but that of the class behind the last attention: the
     outputs stay the same. With `--macs` or `--error` more go, those that the answers on the samples need least; the
     tokens that stay come out as if the others had been masked. What is lost is measured by `compress verify`.
-    That takes about a hundred runs on the samples; if it is interrupted, it goes on there when it is started again.
+    That takes a hundred or two runs on the samples; if it is interrupted, it goes on there when it is started again.
 
     Example: `compress tokens vit.onnx -o slim.onnx --macs 0.7 --data cifar10 --data-dir data`
     """
