@@ -25,6 +25,7 @@ from graph.model.shapes import Shape, Sizes, common, infer, is_typed, shape_of
 #: are common; they are read for that batch, and those with an image baked in for images of that size.
 PROBES: Sequence[Sequence[tuple[int, int]]] = (
     *(((2, size), (3, 2 * size)) for size in (64, 224, 240)),
+    *(((2, size), (3, size // 2)) for size in (64, 224, 240)),  # a table of places may end in between
     *(readings for size in (64, 224, 240) for readings in (((2, size), (3, size)), ((2, size), (2, 2 * size)))),
     *(((batch, size),) for batch, size in ((2, 64), (2, 224))),
     *(((1, size), (1, 2 * size)) for size in (64, 224, 240)),

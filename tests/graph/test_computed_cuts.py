@@ -35,6 +35,24 @@ def test_a_row_of_a_table_at_a_computed_place():
     assert_same_at(model, slim, [1, 64, 100])
 
 
+def test_a_table_that_ends_before_the_larger_probe():
+    """Only a smaller second reading shows that the place depends on the size."""
+    model = build(
+        """(float[N,4,8,K] x) => (y) {
+            start = Shape<start=3, end=4>(x)
+            end = Add(start, one)
+            row = Slice(table, start, end, zero)
+            gate = MatMul(row, w1)
+            turned = Reshape(gate, shape)
+            y = Mul(x, turned)
+        }""",
+        table=W(96, 32), w1=W(32, 4), zero=ZERO, one=ONE, shape=np.array([1, -1, 1, 1]),
+    )  # fmt: skip
+    slim, certificate = graph.shrink(model)
+    assert certificate.output.parameters == certificate.input.parameters
+    assert_same_at(model, slim, [1, 64, 90])
+
+
 def test_padding_to_a_multiple():
     """No border at the probe sizes, which are multiples of 4; elsewhere a constant is another one there."""
     model = build(
