@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graph.model.evaluate import Array, CannotEvaluate
-from graph.model.padding import paddings
 from graph.model.program import Program, Shape, attributes, key
 from graph.tracing.movement import collapse, cut_elsewhere, data_inputs, move, unsettled
+from graph.tracing.padding import paddings
 from graph.tracing.rules import elementwise, executed, signature
 from graph.tracing.signature import OPAQUE, Signature
 

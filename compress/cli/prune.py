@@ -105,8 +105,9 @@ def prune(
     from compress import tables
     from compress.progress import Silent, progress
     from compress.prune.budgets import WHAT
-    from compress.prune.pruning import Options, Per, Scope, prune_file, scores_file
+    from compress.prune.pruning import Options, Per, Scope, prune_file
     from compress.prune.samples import Samples
+    from compress.prune.store import scores_file
 
     for option, value, valid in (("--scope", scope, get_args(Scope)), ("--per", per, get_args(Per))):
         if value not in valid:
@@ -138,7 +139,7 @@ def prune(
             progress=Silent() if quiet else progress(),
         )
     except KeyboardInterrupt:
-        if (path := scores_file(target, options)).exists():
+        if (path := scores_file(target, options.scores)).exists():
             say(f"scores so far are in {path}: the same command goes on from there")
         raise
     for each in (tables.zeroed(result.families), tables.sizes(result.certificate, title="after shrink")):

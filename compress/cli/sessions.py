@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,15 +61,9 @@ def sizes(option: str, texts: Sequence[str] | None) -> dict[str, int]:
     return {name: _size(f"{option} {name}={text}", text) for name, text in pairs(option, texts).items()}
 
 
-def _size(where: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{where}: give a whole number from 1")
-    return int(text)
-
-
-def _number(where: str, text: str) -> int:
-    if not text.isdecimal():
-        raise UserError(f"{where}: give a whole number from 0")
+def _size(where: str, text: str, least: int = 1) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise UserError(f"{where}: give a whole number from {least}")
     return int(text)
 
 
@@ -96,7 +91,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "spinning": _switch,
     "optimisation": _text,
     "free-dims": _free_dims,
-    "gpu": _number,
+    "gpu": partial(_size, least=0),
     "tf32": _switch,
     "cudnn-search": _text,
     "cuda-graph": _switch,

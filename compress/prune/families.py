@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from graph.candidates.classes import Classes
-from graph.tracing.trace import name_of
 from graph.values import Mask
 
 
@@ -35,12 +34,4 @@ def families(offered: Classes, gone: Mask) -> list[Family]:
 
 def makers(offered: Classes) -> list[list[str]]:
     """Per family the constants that make it, as ``name[axis]``."""
-    found: list[dict[str, None]] = [{} for _ in range(int(offered.family.max(initial=-1)) + 1)]
-    start = 0
-    for offer in offered.offers:
-        family = offered.family[start : start + offer.family.size]
-        for maker in offer.makers:
-            for number in np.unique(family[maker.classes[maker.classes >= 0]]):
-                found[number][f"{name_of(offer.program, maker.use)}[{maker.axis}]"] = None
-        start += family.size
-    return [list(names) for names in found]
+    return [list(dict.fromkeys(names)) for offer in offered.offers for names in offer.tensors()]

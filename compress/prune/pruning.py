@@ -19,7 +19,7 @@ from compress.prune.families import Family, families
 from compress.prune.latency import LatencyForecast, fastest
 from compress.prune.samples import Samples
 from compress.prune.selection import Selection, local, protected
-from compress.prune.store import Store
+from compress.prune.store import Store, scores_file
 from compress.prune.trained import trained
 from compress.repair import repair
 from graph.candidates.classes import Classes, Scores, classes
@@ -143,7 +143,7 @@ def prune_file(
         trained=module,
         settings=options.settings,
         progress=progress or Silent(),
-        store=Store(scores_file(target, options)),
+        store=Store(scores_file(target, options.scores)),
     )
     gone, latency = _chosen(trial, score, context, kept, fraction, options)
     left: Mapping[str, str] = {}
@@ -158,15 +158,10 @@ def prune_file(
     with staged(target) as path:
         graph.save(model, path)
     if options.scores is None:
-        scores_file(target, options).unlink(missing_ok=True)
+        scores_file(target, options.scores).unlink(missing_ok=True)
     reached = trial.left(gone) if latency is None else latency
     certificate = trial.shrunk(gone)
     return Pruned(int(gone.sum()), len(offered), certificate, reached, families(offered, gone), latency, left)
-
-
-def scores_file(target: Path, options: Options) -> Path:
-    """Where scores are that took long: one named by ``options``, or one beside the target that vanishes at the end."""
-    return options.scores or target.with_name(f"{target.name}.scores.json")
 
 
 def _chosen(

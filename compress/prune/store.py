@@ -50,6 +50,11 @@ class Store:
             self.written = time.monotonic()
 
 
+def scores_file(target: Path, given: Path | None = None) -> Path:
+    """Where a command keeps scores: in a file that is ``given``, or beside its target as long as it runs."""
+    return given or target.with_name(f"{target.name}.scores.json")
+
+
 def _score(value: object) -> float | None:
     if value is not None and not isinstance(value, (int, float)):
         raise TypeError(f"{value!r} is no score")

@@ -16,7 +16,7 @@ from compress.files import staged
 from compress.progress import Progress, Silent
 from compress.prune.masked import opened
 from compress.prune.samples import Samples
-from compress.prune.store import Store
+from compress.prune.store import Store, scores_file
 from compress.tokens.choosing import Chooser
 from compress.tokens.masking import MaskedTokens
 from compress.verify.verifying import float_noise, inputs
@@ -105,7 +105,7 @@ def slim_tokens(
         NotEqual: the result is not what masks say; nothing was written.
     """
     settings, progress = settings or Settings(), progress or Silent()
-    remembered = scores or target.with_name(f"{target.name}.scores.json")
+    remembered = scores_file(target, scores)
     model = graph.load(source)
     program = read(model)
     found = trace(program)

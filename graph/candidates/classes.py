@@ -63,6 +63,14 @@ class Offer:
     makers: list[Maker]
     planes: dict[Axis, NDArray[np.int64]]
 
+    def tensors(self) -> list[list[str]]:
+        """Per family the constants that make it, as ``name[axis]``, once per use."""
+        found: list[list[str]] = [[] for _ in range(int(self.family.max(initial=-1)) + 1)]
+        for maker in self.makers:
+            for number in np.unique(self.family[maker.classes[maker.classes >= 0]]):
+                found[number].append(f"{name_of(self.program, maker.use)}[{maker.axis}]")
+        return found
+
     def reduce(self, measure: Callable[[Array], Array]) -> Scores:
         """As `Classes.reduce`."""
         total = np.zeros(self.family.size)

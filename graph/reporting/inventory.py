@@ -101,10 +101,8 @@ class _Ledger:
         self.choice = analysis.offered()
         self.uses = _uses(self.program)
         self.found = offer(analysis)
-        self.families = [Family(int(count)) for count in np.bincount(self.found.family)]
-        for maker in self.found.makers:
-            for number in np.unique(self.found.family[maker.classes[maker.classes >= 0]]):
-                self.families[number].tensors.append(f"{name_of(self.program, maker.use)}[{maker.axis}]")
+        counts = np.bincount(self.found.family).tolist()
+        self.families = [Family(count, names) for count, names in zip(counts, self.found.tensors(), strict=True)]
         channels = Channels(self.trace, self.choice.planes, through_edges=True, units=True)
         self.labels, self.causes = channels.labels, np.zeros(channels.count, np.int32)
         for groups in self.trace.groups:  # which hold outputs that no row of a weight makes

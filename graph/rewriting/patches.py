@@ -14,8 +14,8 @@ import numpy as np
 from onnx import NodeProto
 
 from graph.model.evaluate import Array
-from graph.model.padding import paddings
 from graph.model.program import Program, Shape, attributes
+from graph.tracing.padding import paddings
 from graph.values import Mask
 
 

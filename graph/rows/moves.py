@@ -7,11 +7,11 @@ from onnx import NodeProto
 
 from graph.model.evaluate import CannotEvaluate
 from graph.model.nodes import key
-from graph.model.padding import paddings
 from graph.model.program import Program
 from graph.rows.facts import Place, Rows
 from graph.rows.tracer import Tracer
 from graph.tracing.movement import RESHAPES, data_inputs, move, slice_steps, touched
+from graph.tracing.padding import paddings
 from graph.tracing.sites import GRID
 from graph.tracing.sizes import Sizes
 from graph.tracing.trace import Ids

@@ -14,8 +14,8 @@ from onnx import NodeProto
 
 from graph.errors import ModelError
 from graph.model.evaluate import Array, CannotEvaluate
-from graph.model.padding import pad
 from graph.model.program import Program, Shape, attributes, key, label
+from graph.tracing.padding import pad
 
 RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 

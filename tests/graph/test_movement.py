@@ -12,10 +12,10 @@ from models import Array
 from onnx import NodeProto, defs, helper, numpy_helper
 
 from graph.model.evaluate import CannotEvaluate, evaluate
-from graph.model.padding import paddings
 from graph.model.program import Program
 from graph.model.reader import read
 from graph.tracing.movement import collapse, move, reshape, touched
+from graph.tracing.padding import paddings
 
 OPSET = [helper.make_opsetid("", 20)]
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
